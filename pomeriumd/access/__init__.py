@@ -1,0 +1,1 @@
+"""Which route a request meets, who may use it, and how the upstream learns who came."""

@@ -1,0 +1,1 @@
+"""The pages and JSON bodies of our own."""

@@ -1,0 +1,1 @@
+"""The authenticate service: sign-in, callback, renewal and sign-out."""

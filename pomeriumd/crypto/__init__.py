@@ -1,0 +1,1 @@
+"""Keys, seals, signatures and tokens: values in, values out."""

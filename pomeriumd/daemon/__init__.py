@@ -1,0 +1,1 @@
+"""The running program: generations, services, logs; the only place that knows the reactor."""

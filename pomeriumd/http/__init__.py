@@ -1,0 +1,1 @@
+"""HTTP without a network: what a message is, which messages pass, and their bytes."""

@@ -1,0 +1,1 @@
+"""Sockets, TLS, connections and exchanges: the edge that does input and output."""

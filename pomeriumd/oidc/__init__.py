@@ -1,0 +1,1 @@
+"""OpenID Connect: the identity provider's side of a sign-in."""

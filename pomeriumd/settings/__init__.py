@@ -1,0 +1,1 @@
+"""What the operator wrote, checked and frozen, with the place of every fault."""
