@@ -1,0 +1,152 @@
+"""One route: which requests it takes, who may use it, and where it leads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import attrs
+
+from pomeriumd.settings.reads import Doc
+from pomeriumd.settings.values import Origin, Secret, UpstreamURL
+
+
+@attrs.frozen(kw_only=True)
+class RouteSettings:
+    """One entry of ``policy`` (or ``routes``)."""
+
+    place: str
+    """Where it stands in the settings: ``policy[3]``."""
+
+    from_: Annotated[
+        Origin,
+        Doc(
+            "What the browser's address bar says: scheme, host and, where it is not the usual "
+            "one, port. A path belongs in `path`, `prefix` or `regex`.",
+            example="https://wiki.example.com",
+        ),
+    ]
+    to: Annotated[
+        UpstreamURL,
+        Doc(
+            "Where the application listens. A path here is put in front of the path of each "
+            "request.",
+            example="http://127.0.0.1:8080",
+        ),
+    ]
+    path: Annotated[str | None, Doc("Take only this path, exactly.", example="/status")] = None
+    prefix: Annotated[
+        str | None,
+        Doc(
+            "Take this path and all below it. It ends at segment borders: `/a` takes `/a` and "
+            "`/a/b`, not `/ab`.",
+            example="/wiki",
+        ),
+    ] = None
+    regex: Annotated[
+        str | None,
+        Doc(
+            "Take the paths that this expression matches whole. No back-references and nothing "
+            "that looks around, as in RE2; nothing that a long path could stall.",
+            example="/v[0-9]+/[^/]+",
+        ),
+    ] = None
+
+    allowed_users: Annotated[
+        tuple[str, ...],
+        Doc(
+            "People who may use it: verified e-mail addresses, or the provider's user ids.",
+            example="[ann@example.com]",
+        ),
+    ] = ()
+    allowed_groups: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Groups whose members may use it, named as the provider's `groups` claim does.",
+            example="[admins]",
+        ),
+    ] = ()
+    allowed_domains: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Domains of verified e-mail addresses whose owners may use it. Subdomains do not "
+            "count.",
+            example="[example.com]",
+        ),
+    ] = ()
+    allow_any_authenticated_user: Annotated[
+        bool, Doc("Everybody whom the identity provider signs in may use it.")
+    ] = False
+    allow_public_unauthenticated_access: Annotated[
+        bool,
+        Doc("Everybody may use it, with no sign-in at all. Not together with any `allowed_*`."),
+    ] = False
+
+    allow_websockets: Annotated[
+        bool, Doc("Let WebSocket upgrades through; without it they are answered 400.")
+    ] = False
+    timeout: Annotated[
+        float | None,
+        Doc(
+            "How long the application may take to begin its answer. 0 waits without end.",
+            default="`default_upstream_timeout`",
+            example="90s",
+        ),
+    ] = None
+    set_request_headers: Annotated[
+        tuple[tuple[str, str], ...],
+        Doc(
+            "Header fields to set on each request to the application, over those of the client. "
+            "Values are kept like secrets.",
+            example="{X-Site: intranet}",
+        ),
+    ] = attrs.field(default=(), repr=False)
+    preserve_host_header: Annotated[
+        bool, Doc("Hand on the Host that the browser sent, instead of the host of `to`.")
+    ] = False
+    pass_identity_headers: Annotated[
+        bool,
+        Doc(
+            "Tell the application who is asking: `x-pomerium-jwt-assertion` and "
+            "`x-pomerium-authenticated-user-*`."
+        ),
+    ] = True
+
+    tls_skip_verify: Annotated[
+        bool, Doc("Do not verify the application's certificate at all. Dangerous.")
+    ] = False
+    tls_custom_ca: Annotated[
+        bytes | None,
+        Doc("Certificates to trust for this application, in place of the system's."),
+    ] = None
+    tls_client_cert: Annotated[
+        bytes | None, Doc("The certificate that we show to the application, with its chain.")
+    ] = None
+    tls_client_key: Annotated[Secret | None, Doc("The key to `tls_client_cert`.")] = None
+    tls_server_name: Annotated[
+        str | None,
+        Doc(
+            "The name that the application's certificate must bear.",
+            default="the host of `to`",
+            example="wiki.internal",
+        ),
+    ] = None
+
+    @property
+    def matcher(self) -> str:
+        """Return which paths it takes, as the operator wrote it; empty for all paths."""
+        for name in ("path", "prefix", "regex"):
+            text = getattr(self, name)
+            if text is not None:
+                return f"{name} {text}"
+        return ""
+
+    @property
+    def admits(self) -> bool:
+        """Return whether anybody at all may use it."""
+        return bool(
+            self.allowed_users
+            or self.allowed_groups
+            or self.allowed_domains
+            or self.allow_any_authenticated_user
+            or self.allow_public_unauthenticated_access
+        )
