@@ -1,0 +1,142 @@
+"""
+What all connections share: the present generation, their bounds, and the access log.
+
+It implements ``net.server.Serving``: connections ask it for what they need and tell it
+what became of their exchanges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pomeriumd.daemon.access_log import AccessEntry
+from pomeriumd.errors import ClientError
+from pomeriumd.http.limits import Limits
+from pomeriumd.net.deadlines import Deadlines
+from pomeriumd.net.exchange import Exchange
+from pomeriumd.net.server import ServerConnection, Times
+from pomeriumd.proxy import path
+from pomeriumd.proxy.generation import Generation
+
+
+@attrs.define(eq=False, kw_only=True)
+class Front:
+    """
+    The shared side of all connections from clients.
+
+    Args:
+        generation: what new exchanges are served under; a reload replaces it.
+        edge: the world outside, for the way of a request.
+        record: takes each exchange's line for the access log.
+        run_id: begins every request id of this process: random, so that ids of two
+            processes never meet.
+    """
+
+    generation: Generation
+    edge: path.Edge
+    limits: Limits
+    times: Times
+    deadlines: Deadlines
+    record: Callable[[AccessEntry], None]
+    run_id: str
+    closing: bool = False
+    connections: set[ServerConnection] = attrs.Factory(set)
+    _count: int = 0
+    _date: bytes = b""
+    _date_second: int = -1
+    _emptied: Deferred[None] | None = None
+    _log = Logger()
+
+    def serve(self, exchange: Exchange) -> None:
+        """Answer one request under the present generation."""
+        path.begin(exchange, self.generation, self.edge)
+
+    def unreadable(self, exchange: Exchange, error: ClientError) -> None:
+        """Answer what could not be read."""
+        path.fail(exchange, self.generation, error)
+
+    def ended(self, exchange: Exchange) -> None:
+        """Write the exchange's line."""
+        request, facts = exchange.request, exchange.facts
+        took = self.edge.clock() - exchange.began
+        self.record(
+            AccessEntry(
+                self.edge.now(),
+                exchange.id,
+                facts.route.id if facts.route is not None else "",
+                request.host,
+                request.method,
+                request.path,
+                exchange.status,
+                exchange.sent,
+                exchange.received,
+                took * 1000,
+                facts.decided * 1000,
+                facts.upstream * 1000,
+                facts.user,
+                facts.decision,
+                facts.reasons,
+                exchange.client,
+                facts.error,
+            )
+        )
+
+    def new_id(self) -> str:
+        """Return an id that no other request has."""
+        self._count += 1
+        return f"{self.run_id}-{self._count:08x}"
+
+    def clock(self) -> float:
+        """Return seconds, for durations."""
+        return self.edge.clock()
+
+    def date(self) -> bytes:
+        """Return the Date field's value; made once a second (RFC 9110, 6.6.1)."""
+        now = self.edge.now()
+        second = int(now)
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(second, usegmt=True).encode("ascii")
+        return self._date
+
+    def opened(self, connection: ServerConnection) -> None:
+        """Note a connection."""
+        self.connections.add(connection)
+
+    def closed(self, connection: ServerConnection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        if self._emptied is not None and not self.connections:
+            emptied, self._emptied = self._emptied, None
+            emptied.callback(None)
+
+    async def drain(self, clock: object, seconds: float) -> None:
+        """
+        Close idle connections now, the others after their answers, and what is left by force.
+
+        Args:
+            clock: an IReactorTime.
+            seconds: the patience.
+        """
+        self.closing = True
+        for connection in tuple(self.connections):
+            connection.retire()
+        if not self.connections:
+            return
+        self._emptied = Deferred(lambda _: None)
+        self._emptied.addTimeout(seconds, clock, lambda *_: None)  # type: ignore[arg-type]
+        await self._emptied
+        left = tuple(self.connections)
+        if left:
+            self._log.warn(
+                "{count} connections were cut: they did not end within {seconds:g} s",
+                count=len(left),
+                seconds=seconds,
+            )
+        for connection in left:
+            connection.abort()

@@ -1,0 +1,302 @@
+"""
+One request and the way to answer it, in any version of HTTP.
+
+An exchange has a client side (``Exchange``, made by a server connection) and, once a
+connection to the upstream is leased, an upstream side (``net/upstream``). Each side
+tells a ``Sink`` what arrives on it; whoever relays crosses the two.
+
+Nothing here knows framing: HTTP/2 comes in as another ``Stream``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from pomeriumd.answers.answer import Answer
+from pomeriumd.errors import BodyTooLarge, ClientGone, PomeriumError
+from pomeriumd.http.events import Data, End, Field, Request, Response
+
+if TYPE_CHECKING:
+    from pomeriumd.access.routes import Route
+
+
+class Sink(Protocol):
+    """Who is told what arrives on one side of an exchange, and how its output flows."""
+
+    def data(self, octets: bytes) -> None:
+        """Take a piece of the body."""
+
+    def end(self, trailers: tuple[Field, ...]) -> None:
+        """The body is complete."""
+
+    def lost(self, error: PomeriumError) -> None:
+        """This side is gone before its message was complete; nothing follows."""
+
+    def flush(self) -> None:
+        """All that had arrived has been told: what is held to be written goes out now."""
+
+    def full(self) -> None:
+        """This side takes no more for now: pause what feeds it."""
+
+    def drained(self) -> None:
+        """This side takes more again."""
+
+
+class Stream(Protocol):
+    """The server's side of one message exchange on a connection to a client."""
+
+    def start(self, response: Response, *, close: bool) -> None:
+        """Write the head."""
+
+    def write(self, octets: bytes) -> None:
+        """Write a piece of the body; it goes out with the next ``flush``."""
+
+    def flush(self) -> None:
+        """Let out what was written."""
+
+    def finish(self, trailers: tuple[Field, ...]) -> None:
+        """End the answer; the connection goes on to the next request, or closes."""
+
+    def cut(self) -> None:
+        """Break off so that the client sees a truncated answer, never a short one."""
+
+    def switch(self, response: Response) -> bytes:
+        """Answer 101 and become a tunnel; give back what the client sent ahead."""
+
+    def listen(self) -> None:
+        """The body is wanted now."""
+
+    def pause(self, why: str) -> None:
+        """Stop reading from the client for this reason too."""
+
+    def resume(self, why: str) -> None:
+        """This reason is over; reading goes on when no other is left."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Facts:
+    """What the access line will say, filled in as the exchange goes on."""
+
+    route: Route | None = None
+    user: str = ""
+    decision: str = ""
+    reasons: tuple[str, ...] = ()
+    decided: float = 0.0
+    """Seconds spent on session and decision."""
+    upstream: float = 0.0
+    """Seconds from the request's head going out to the answer's head coming in."""
+    error: str = ""
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """The client's side of one exchange: its request, and the way to answer."""
+
+    request: Request
+    id: str
+    """Unique; on every log line and page of this exchange."""
+    client: str
+    """Address of whoever holds the socket, as text."""
+    secure: bool
+    began: float
+    """Seconds of the clock when the head was complete."""
+    _stream: Stream
+    _on_end: Callable[[Exchange], None]
+    ended: bool = False
+    """The whole body of the request has come."""
+    status: int = 0
+    """Status of the answer that went out; 0 before that."""
+    sent: int = 0
+    """Bytes of the answer's body."""
+    received: int = 0
+    """Bytes of the request's body."""
+    over: bool = False
+    facts: Facts = attrs.Factory(Facts)
+    _sink: Sink | None = None
+    _held: list[Data | End] = attrs.Factory(list)
+
+    # What the connection tells.
+
+    def arrived(self, event: Data | End) -> None:
+        """Take an event of the request's body, from the connection."""
+        if isinstance(event, End):
+            self.ended = True
+        else:
+            self.received += len(event.data)
+        if self._sink is None:
+            # Bounded: the connection stops reading while nobody listens.
+            self._held.append(event)
+        elif not self.over:
+            self._tell(self._sink, event)
+
+    def flush_sink(self) -> None:
+        """All that had arrived from the client has been told."""
+        if self._sink is not None and not self.over:
+            self._sink.flush()
+
+    def client_lost(self, error: PomeriumError) -> None:
+        """The client's connection is gone, or what it sends cannot be read."""
+        if self.over:
+            return
+        sink = self._sink
+        self._end(error)
+        if sink is not None:
+            sink.lost(error)
+
+    def output(self, *, full: bool) -> None:
+        """The client's connection takes no more for now, or takes more again."""
+        if self._sink is not None and not self.over:
+            if full:
+                self._sink.full()
+            else:
+                self._sink.drained()
+
+    # What the one who answers does.
+
+    @property
+    def heard(self) -> bool:
+        """Somebody listens to the request's body."""
+        return self._sink is not None
+
+    @property
+    def started(self) -> bool:
+        """The head of the answer has gone out: there is no other answer any more."""
+        return self.status != 0
+
+    def listen(self, sink: Sink) -> None:
+        """Have the request's body, what has come of it first, told to ``sink``."""
+        self._sink = sink
+        self._stream.listen()
+        held, self._held = self._held, []
+        for event in held:
+            self._tell(sink, event)
+        if held:
+            sink.flush()
+
+    def _tell(self, sink: Sink, event: Data | End) -> None:
+        if isinstance(event, End):
+            sink.end(event.trailers)
+        else:
+            sink.data(event.data)
+
+    def pause(self, why: str) -> None:
+        """Stop reading the request's body for this reason too."""
+        self._stream.pause(why)
+
+    def resume(self, why: str) -> None:
+        """This reason is over."""
+        self._stream.resume(why)
+
+    def respond(self, response: Response, *, close: bool = False) -> None:
+        """Give the answer's head; it goes out with the next flush."""
+        self.status = response.status
+        self._stream.start(response, close=close)
+
+    def send(self, octets: bytes) -> None:
+        """Give a piece of the answer's body; it goes out with the next flush."""
+        self.sent += len(octets)
+        self._stream.write(octets)
+
+    def flush(self) -> None:
+        """Let out what was given so far."""
+        self._stream.flush()
+
+    def finish(self, trailers: tuple[Field, ...] = ()) -> None:
+        """End the answer. The exchange is over."""
+        self._end(None)
+        self._stream.finish(trailers)
+
+    def cut(self, error: PomeriumError) -> None:
+        """Break off: nobody is answered any more."""
+        if not self.over:
+            self._end(error)
+            self._stream.cut()
+
+    def switch(self, response: Response) -> bytes:
+        """Answer 101: from here on both bodies are bytes of another protocol."""
+        self.status = response.status
+        return self._stream.switch(response)
+
+    def reply(self, answer: Answer) -> None:
+        """Give a whole answer of our own. The exchange is over."""
+        # A body that was not read would be taken for the next request.
+        self.respond(
+            Response(answer.status, list(answer.fields), len(answer.body)), close=not self.ended
+        )
+        self.send(answer.body)
+        self.finish()
+
+    def _end(self, error: PomeriumError | None) -> None:
+        self.over = True
+        if error is not None and not self.facts.error:
+            self.facts.error = type(error).__name__
+            if not self.status:
+                self.status = error.status
+        self._sink = None
+        self._held.clear()
+        self._on_end(self)
+
+
+@attrs.define(eq=False)
+class SmallBody:
+    """A Sink that gathers a small body, for pages of ours: forms, nothing else."""
+
+    _exchange: Exchange
+    _most: int
+    _pieces: list[bytes] = attrs.Factory(list)
+    _size: int = 0
+    _whole: Deferred[bytes] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._whole = Deferred(lambda _: self._exchange.cut(ClientGone("the wait was cancelled")))
+
+    def read(self) -> Deferred[bytes]:
+        """
+        Return the body when it is complete.
+
+        Raises:
+            BodyTooLarge: it is larger than ``most`` bytes, whether announced or not.
+            ClientGone: the client left before its end.
+        """
+        if (self._exchange.request.length or 0) > self._most:
+            return self._refused()
+        self._exchange.listen(self)
+        return self._whole
+
+    def _refused(self) -> Deferred[bytes]:
+        self._whole.errback(BodyTooLarge(f"body over {self._most} bytes"))
+        return self._whole
+
+    def data(self, octets: bytes) -> None:
+        """Keep a piece."""
+        if self._whole.called:
+            return
+        self._size += len(octets)
+        if self._size > self._most:
+            self._pieces.clear()
+            self._refused()
+        else:
+            self._pieces.append(octets)
+
+    def end(self, trailers: tuple[Field, ...]) -> None:
+        """Give the whole body to who waits for it; trailers of a form mean nothing."""
+        if not self._whole.called:
+            self._whole.callback(b"".join(self._pieces))
+
+    def lost(self, error: PomeriumError) -> None:
+        """Tell who waits that there is no body."""
+        if not self._whole.called:
+            self._whole.errback(error)
+
+    def flush(self) -> None:
+        """Nothing is written from here."""
+
+    def full(self) -> None:
+        """Nothing is written from here."""
+
+    def drained(self) -> None:
+        """Nothing is written from here."""

@@ -1,0 +1,464 @@
+"""
+Connections to upstreams: opening, leasing, one exchange at a time on each.
+
+Two requests share a pool only when everything that makes a connection what it is agrees:
+``Peer`` is address and TLS policy together, compared by value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol as Shape
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IPushProducer,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pomeriumd.errors import (
+    PomeriumError,
+    UpstreamBroken,
+    UpstreamBusy,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from pomeriumd.http.client1 import Client1
+from pomeriumd.http.events import Data, End, Field, Response
+from pomeriumd.http.limits import Limits
+from pomeriumd.net.deadlines import Deadlines
+from pomeriumd.net.exchange import Sink
+from pomeriumd.net.pool import Next, Pool
+
+CONNECT_SECONDS = 10.0
+"""From asking for a connection to having it, TLS and name look-up included."""
+
+IDLE_SECONDS = 60.0
+"""How long an idle connection is kept; below the 75 s of nginx and the like, so that the
+upstream is seldom the one that closes first."""
+
+LINE = 1024
+"""How many exchanges may wait for a connection to one upstream."""
+
+SPARE = 64
+"""Idle connections kept for one upstream."""
+
+
+@attrs.frozen(kw_only=True)
+class TLSPolicy:
+    """What is asked of an upstream's certificate, and what we show it."""
+
+    server_name: str
+    custom_ca: bytes | None = None
+    client_cert: bytes | None = None
+    client_key: bytes | None = attrs.field(default=None, repr=False)
+    skip_verify: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Peer:
+    """Where connections go and how: two peers share connections only when equal."""
+
+    host: str
+    port: int
+    tls: TLSPolicy | None = None
+    """None is plain TCP."""
+
+
+class Answers(Sink, Shape):
+    """A sink that is also told the head of the answer."""
+
+    def responded(self, response: Response) -> None:
+        """Take the answer's head."""
+
+
+@implementer(IPushProducer)
+class UpstreamConnection(Protocol):
+    """One connection to an upstream; leased to one exchange at a time."""
+
+    transport: ITCPTransport
+
+    def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
+        self._parser = Client1(limits)
+        self._deadlines = deadlines
+        self._sink: Answers | None = None
+        self._out: list[bytes] = []
+        self._paused: set[str] = set()
+        self._tunnel = False
+        self._stall = math.inf
+        self.due = math.inf
+        self.served = 0
+        """Exchanges that it has carried."""
+        self.on_free: Callable[[UpstreamConnection, bool], None] = _unowned
+        self.on_gone: Callable[[UpstreamConnection], None] = _ignored
+
+    # IProtocol
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self.transport.registerProducer(self, streaming=True)
+        self._deadlines.watch(self)
+
+    def dataReceived(self, octets: bytes) -> None:
+        """Take what the upstream sent."""
+        sink = self._sink
+        if sink is None:
+            # Nobody asked: whatever this is, it must not become somebody's answer.
+            self._abort()
+            return
+        self.due = self._deadlines.now + self._stall
+        if self._tunnel:
+            sink.data(octets)
+            sink.flush()
+            return
+        try:
+            events = self._parser.feed(octets)
+        except UpstreamBroken as error:
+            self._fail(error)
+            return
+        self._tell(sink, events)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell whoever waits for the rest."""
+        self._deadlines.forget(self)
+        sink, self._sink = self._sink, None
+        self.on_gone(self)
+        if sink is None:
+            return
+        clean = reason.check(ConnectionDone) is not None
+        if self._tunnel:
+            sink.end(())
+            return
+        try:
+            events = self._parser.closed(clean=clean)
+        except UpstreamBroken as error:
+            sink.lost(error)
+            return
+        if not any(isinstance(event, End) for event in events):
+            sink.lost(UpstreamBroken("the upstream closed the connection before it answered"))
+            return
+        for event in events:
+            _tell_one(sink, event)
+
+    def _tell(self, sink: Answers, events: list[Response | Data | End]) -> None:
+        for event in events:
+            if type(event) is End:
+                # Free first: who is told may need a connection at once.
+                self._free()
+                sink.end(event.trailers)
+                return
+            _tell_one(sink, event)
+        if self._parser.switched and not self._tunnel:
+            self._become_tunnel(sink)
+        sink.flush()
+
+    def _become_tunnel(self, sink: Answers) -> None:
+        self._tunnel = True
+        ahead = self._parser.trailing()
+        if ahead:
+            sink.data(ahead)
+
+    # What the exchange does
+
+    @property
+    def unanswered(self) -> bool:
+        """Not one byte of the answer has come."""
+        return not self._parser.began
+
+    def start(
+        self,
+        sink: Answers,
+        method: bytes,
+        target: bytes,
+        fields: list[Field],
+        length: int | None,
+        upgrade: bytes | None,
+    ) -> None:
+        """Write a request's head; it goes out with the next ``flush`` or ``finish``."""
+        self._sink = sink
+        self.served += 1
+        self._out.append(self._parser.request(method, target, fields, length, upgrade=upgrade))
+
+    def expect(self, head: float, stall: float) -> None:
+        """Set the seconds for the answer's head, and between two pieces after it."""
+        self.due = self._deadlines.now + head
+        self._stall = stall
+
+    def send(self, octets: bytes) -> None:
+        """Write a piece of the request's body."""
+        self._out.append(octets if self._tunnel else self._parser.data(octets))
+
+    def flush(self) -> None:
+        """Write once for all that was given."""
+        out = self._out
+        if out:
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+
+    def finish(self, trailers: tuple[Field, ...] = ()) -> None:
+        """The request is complete."""
+        self._out.append(self._parser.end(trailers))
+        self.flush()
+
+    def pause(self, why: str) -> None:
+        """Stop reading from the upstream for this reason too."""
+        if not self._paused:
+            self.transport.pauseProducing()
+            self.due = math.inf
+        self._paused.add(why)
+
+    def resume(self, why: str) -> None:
+        """This reason is over."""
+        if why not in self._paused:
+            return
+        self._paused.discard(why)
+        if not self._paused:
+            self.due = self._deadlines.now + self._stall
+            self.transport.resumeProducing()
+
+    def unused(self) -> None:
+        """Go back to the pool: whoever leased it has left before it was used."""
+        self.on_free(self, True)  # a callback of one positional flag
+
+    def cut(self) -> None:
+        """Nobody wants the rest: close at once, so that it never becomes another's."""
+        self._sink = None
+        self._abort()
+
+    # IPushProducer: the transport's buffer towards the upstream
+
+    def pauseProducing(self) -> None:
+        """The upstream is slower than what we write."""
+        if self._sink is not None:
+            self._sink.full()
+
+    def resumeProducing(self) -> None:
+        """The upstream has taken what waited."""
+        if self._sink is not None:
+            self._sink.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; ``connectionLost`` follows."""
+
+    # The end
+
+    def overdue(self) -> None:
+        """The upstream took too long; or an idle connection has lain long enough."""
+        self.due = math.inf
+        if self._sink is None:
+            self.close()
+        elif self._parser.began:
+            self._fail(UpstreamTimeout("the upstream's answer stalled"))
+        else:
+            self._fail(UpstreamTimeout("no answer from the upstream in time"))
+
+    def close(self) -> None:
+        """Close in peace."""
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def rest(self) -> None:
+        """Lie idle from now on."""
+        self.due = self._deadlines.now + IDLE_SECONDS
+
+    def _free(self) -> None:
+        self._sink = None
+        self.due = math.inf
+        if self._paused:
+            self._paused.clear()
+            self.transport.resumeProducing()
+        self.on_free(self, self._parser.reusable)
+
+    def _fail(self, error: PomeriumError) -> None:
+        sink, self._sink = self._sink, None
+        self._abort()
+        if sink is not None:
+            sink.lost(error)
+
+    def _abort(self) -> None:
+        self.transport.abortConnection()
+
+
+def _tell_one(sink: Answers, event: Response | Data | End) -> None:
+    if type(event) is Data:
+        sink.data(event.data)
+    elif type(event) is Response:
+        sink.responded(event)
+    elif type(event) is End:
+        sink.end(event.trailers)
+
+
+def _unowned(connection: UpstreamConnection, reusable: bool) -> None:
+    connection.close()
+
+
+def _ignored(connection: UpstreamConnection) -> None:
+    """Stand in until a pool owns the connection."""
+
+
+@attrs.define(eq=False)
+class _Opened(Factory):
+    limits: Limits
+    deadlines: Deadlines
+    noisy: bool = False
+
+    def buildProtocol(self, addr: object) -> UpstreamConnection:
+        return UpstreamConnection(self.limits, self.deadlines)
+
+
+Waiting = Deferred[UpstreamConnection]
+
+
+class Connector(Shape):
+    """Gives the endpoint that reaches a peer; made once per generation's peers."""
+
+    def __call__(self, peer: Peer) -> IStreamClientEndpoint:
+        """Return the endpoint; its TLS options are built once and kept."""
+
+
+@attrs.define(eq=False)
+class Upstreams:
+    """All pools, and the opening of connections for them."""
+
+    _connector: Connector
+    _limits: Limits
+    _deadlines: Deadlines
+    _clock: Any
+    _most: int = 256
+    _pools: dict[Peer, Pool[UpstreamConnection, Waiting]] = attrs.Factory(dict)
+    _log = Logger()
+
+    def lease(self, peer: Peer, *, fresh: bool = False) -> UpstreamConnection | Waiting:
+        """
+        Return an idle connection, or a Deferred of one that is being opened or waited for.
+
+        Args:
+            peer: where to.
+            fresh: take none that has carried a request before.
+
+        Raises:
+            UpstreamBusy: as many are in use and waited for as may be.
+            UpstreamUnreachable: (from the Deferred) it could not be opened.
+            UpstreamTimeout: (from the Deferred) none came free in time.
+        """
+        pool = self._pools.get(peer)
+        if pool is None:
+            pool = self._pools[peer] = Pool(self._most, LINE, SPARE)
+        taken = pool.take_new() if fresh else pool.take()
+        if taken is Next.OPEN:
+            return self._open(peer, pool)
+        if taken is Next.WAIT:
+            return self._wait(pool)
+        if taken is Next.REFUSE:
+            raise UpstreamBusy(f"{self._most} connections in use and {LINE} waiting")
+        assert isinstance(taken, UpstreamConnection)  # noqa: S101  # for the type checker
+        taken.due = math.inf
+        return taken
+
+    def close(self) -> None:
+        """Close what lies idle; what is leased closes with its exchange."""
+        for pool in self._pools.values():
+            for connection in tuple(pool.idle):
+                connection.close()
+
+    @property
+    def idle(self) -> int:
+        """How many connections lie idle, over all upstreams."""
+        return sum(len(pool.idle) for pool in self._pools.values())
+
+    def _wait(self, pool: Pool[UpstreamConnection, Waiting]) -> Waiting:
+        waiting: Waiting = Deferred(pool.leave)
+        pool.wait(waiting)
+
+        def late(_: object, seconds: float) -> Failure:
+            return Failure(UpstreamTimeout(f"no connection came free in {seconds:g} s"))
+
+        return waiting.addTimeout(CONNECT_SECONDS, self._clock, late)
+
+    def _open(self, peer: Peer, pool: Pool[UpstreamConnection, Waiting]) -> Waiting:
+        connecting = self._connector(peer).connect(_Opened(self._limits, self._deadlines))
+
+        def opened(connection: UpstreamConnection) -> UpstreamConnection:
+            connection.on_free = lambda it, reusable: self._free(pool, it, reusable=reusable)
+            connection.on_gone = lambda it: self._gone(peer, pool, it)
+            pool.opened(connection)
+            return connection
+
+        def not_opened(failure: Failure) -> Failure:
+            self._hand_opening(peer, pool, pool.not_opened())
+            if failure.check(PomeriumError):
+                return failure
+            error = UpstreamUnreachable(
+                f"no connection to {peer.host}:{peer.port}: {_why(failure)}"
+            )
+            error.__cause__ = failure.value
+            return Failure(error)
+
+        def late(_: object, seconds: float) -> Failure:
+            return Failure(UpstreamTimeout(f"not connected in {seconds:g} s"))
+
+        connecting.addTimeout(CONNECT_SECONDS, self._clock, late)
+        return connecting.addCallbacks(opened, not_opened)  # type: ignore[return-value]
+
+    def _free(
+        self, pool: Pool[UpstreamConnection, Waiting], it: UpstreamConnection, *, reusable: bool
+    ) -> None:
+        if not reusable:
+            it.close()
+            return
+        waiting = pool.give_back(it)
+        if waiting is not None:
+            self._hand_over(pool, waiting, it)
+        elif it in pool.idle[-1:]:
+            it.rest()
+        else:
+            it.close()
+
+    def _hand_over(
+        self, pool: Pool[UpstreamConnection, Waiting], waiting: Waiting, it: UpstreamConnection
+    ) -> None:
+        if waiting.called:
+            # It gave up in the meantime: the connection is for the next one.
+            self._free(pool, it, reusable=True)
+        else:
+            it.due = math.inf
+            waiting.callback(it)
+
+    def _gone(
+        self, peer: Peer, pool: Pool[UpstreamConnection, Waiting], it: UpstreamConnection
+    ) -> None:
+        self._hand_opening(peer, pool, pool.gone(it))
+        if not pool.size and not pool.waiting:
+            self._pools.pop(peer, None)
+
+    def _hand_opening(
+        self, peer: Peer, pool: Pool[UpstreamConnection, Waiting], waiting: Waiting | None
+    ) -> None:
+        """Open one for the next in line."""
+        if waiting is None:
+            return
+        line = waiting
+
+        def failed(failure: Failure) -> None:
+            if not line.called:
+                line.errback(failure)
+
+        self._open(peer, pool).addCallbacks(lambda it: self._hand_over(pool, line, it), failed)
+
+
+def _why(failure: Failure) -> str:
+    """Return what went wrong, with its kind: for the log, never for the page."""
+    reason = failure.value
+    inner = getattr(reason, "reasons", None)
+    if inner:
+        reason = inner[0].value if isinstance(inner[0], Failure) else inner[0]
+    return f"{type(reason).__name__}: {reason}"

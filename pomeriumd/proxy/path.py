@@ -1,0 +1,182 @@
+"""
+The way of a request, in one function to be read from top to bottom.
+
+Every route passes every step: a public route differs in its data (its policy allows all),
+not in its path. The route found here is handed on and never looked up again. Every failure
+is one of our errors, and one place (``answers``) turns it into an answer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import attrs
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pomeriumd.access.decision import Allow, Deny, SignIn
+from pomeriumd.answers.call import Call
+from pomeriumd.errors import Denied, NoRoute, PomeriumError, Side, Unauthenticated
+from pomeriumd.http.negotiate import is_navigation
+from pomeriumd.net.exchange import Exchange, SmallBody
+from pomeriumd.net.upstream import Upstreams
+from pomeriumd.proxy.forward import Forward
+from pomeriumd.proxy.generation import Generation
+from pomeriumd.proxy.running import run
+from pomeriumd.session.standing import Standing
+
+
+@attrs.frozen(kw_only=True)
+class Edge:
+    """What the way of a request needs of the world outside."""
+
+    upstreams: Upstreams
+    now: Callable[[], float]
+    """Seconds since the epoch."""
+    clock: Callable[[], float]
+    """Seconds, for durations."""
+
+
+async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
+    """
+    Answer one request, under one generation.
+
+    Raises:
+        PomeriumError: whatever keeps the request from its upstream.
+    """
+    request, facts = exchange.request, exchange.facts
+    came = here.trusted.came(exchange.client, request.fields, secure=exchange.secure)
+
+    # Pages of our own. A request for one of them never reaches an upstream.
+    if request.host == here.authenticate_host or here.own.takes(request):
+        await _own_page(exchange, here, came.client)
+        return
+
+    # The route, found once. Rules and upstream see this request's path and no other.
+    route = here.routes.find(request.host, request.path)
+    if route is None:
+        raise NoRoute("no route for this host and path")
+    facts.route = route
+
+    # The session. A cookie or header that does not verify is none.
+    began, now = edge.clock(), edge.now()
+    known, standing = here.sessions.find(request, now) or (None, None)
+    session = known.session if known is not None else None
+    facts.user = session.identity.shown if session is not None else ""
+
+    # Before the decision, since what the provider says now may differ from what it said.
+    if standing is Standing.RECHECK and not route.policy.public and is_navigation(request):
+        facts.decision = "recheck"
+        exchange.reply(here.logins.begin(request, route, now))
+        return
+
+    # The decision, by the policy of this very route.
+    decision = here.authorizer.decide(route, session)
+    if inspect.isawaitable(decision):
+        decision = await decision
+    facts.decided = edge.clock() - began
+    facts.reasons = decision.reasons
+    match decision:
+        case Allow():
+            facts.decision = "public" if route.policy.public else "allow"
+        case SignIn() if is_navigation(request):
+            facts.decision = "sign-in"
+            exchange.reply(here.logins.begin(request, route, now))
+            return
+        case SignIn():
+            facts.decision = "sign-in"
+            raise Unauthenticated("no session, and no navigation that could get one")
+        case Deny():
+            facts.decision = "deny"
+            raise Denied("the route's policy says no", decision.reasons)
+    if request.upgrade is not None and not route.settings.allow_websockets:
+        raise Denied("websockets are off for this route", ("websockets-off",))
+
+    # The head for the upstream. Forged identity and forwarded fields come off here, for
+    # every route and under every spelling, in the same pass that adds ours.
+    way = here.ways[route]
+    identity = (
+        here.identity.fields(session, route.settings.from_.host, now)
+        if session is not None and route.settings.pass_identity_headers
+        else ()
+    )
+    target, fields = way.outbound.head(
+        request,
+        client=came.chain,
+        scheme=b"https" if came.https else b"http",
+        request_id=exchange.id,
+        identity=identity,
+    )
+
+    # The upstream, and both bodies.
+    forward = Forward(
+        exchange=exchange,
+        way=way,
+        upstreams=edge.upstreams,
+        target=target,
+        fields=fields,
+        cookie=here.sessions.touched(known, now) if known is not None else (),
+        clock=edge.clock,
+        fail=lambda error: fail(exchange, here, error),
+    )
+    await forward.send()
+
+
+def begin(exchange: Exchange, here: Generation, edge: Edge) -> None:
+    """Serve the exchange, and answer with the error if that fails."""
+    run(serve(exchange, here, edge), lambda error: fail(exchange, here, error))
+
+
+_log = Logger()
+
+
+def fail(exchange: Exchange, here: Generation, error: BaseException) -> None:
+    """Answer with an error; or cut, when an answer is under way already."""
+    if exchange.over:
+        return
+    facts = exchange.facts
+    facts.error = type(error).__name__
+    if not isinstance(error, PomeriumError):
+        _log.failure(
+            "request {request_id} failed: a bug of ours",
+            failure=Failure(error),
+            request_id=exchange.id,
+        )
+        error = PomeriumError("a bug of ours")
+    elif error.side is not Side.CLIENT:
+        _log.warn(
+            "request {request_id}: {error}",
+            request_id=exchange.id,
+            error=str(error),
+            kind=facts.error,
+            route=facts.route.id if facts.route is not None else "",
+        )
+    if exchange.started:
+        exchange.cut(error)
+        return
+    call = Call(request=exchange.request, request_id=exchange.id, client=exchange.client)
+    exchange.reply(
+        here.pages.error(
+            error,
+            call,
+            who=facts.user or None,
+            sign_in_url=here.logins.hint(exchange.request, facts.route),
+        )
+    )
+
+
+async def _own_page(exchange: Exchange, here: Generation, client: str) -> None:
+    exchange.facts.decision = "own"
+    body = b""
+    if exchange.request.length != 0:
+        body = await SmallBody(exchange, here.small_body).read()
+    call = Call(request=exchange.request, request_id=exchange.id, body=body, client=client)
+    if here.own.takes(exchange.request):
+        answer = await here.own.answer(call)
+    elif here.authenticate is not None:
+        answer = await here.authenticate(call)
+    else:
+        raise NoRoute("authenticate does not run here")
+    if not exchange.over:
+        exchange.reply(answer)
