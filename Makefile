@@ -1,0 +1,67 @@
+# Everything a newcomer and CI call. Needs make, Python 3.11 and its venv module; no root.
+#
+#   make demo     sign in at a proxy of your own, with an application behind it
+#   make test     the tests that need nothing but Python
+#   make system   those that need root or Debian packages (a browser, nginx ...)
+#   make lint     style, types, and who may import whom
+#   make venv     .venv/ from requirements.lock, alone
+#   make lock     requirements.lock anew, from setup.cfg
+#   make clean    remove what was built; `make clean-demo` the demo's keys as well
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP_TOOLS := 7.5.1
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv test system lint demo lock clean clean-demo
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+venv: $(STAMP)
+
+# editable_mode=compat: without it twistd does not find twisted/plugins in the checkout.
+$(STAMP): requirements.lock setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or later is needed; name one with make PYTHON=...")'
+	@echo "Making $(VENV)/ from requirements.lock; this takes a minute, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	@touch $@
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m 'not system' $(ARGS)
+
+system: $(STAMP)
+	$(BIN)/python -m pytest -m system -rs $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo: $(STAMP)
+	@exec $(BIN)/pomeriumd demo $(ARGS)
+
+# In an environment of its own: pip-tools is needed for nothing else.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip --disable-pip-version-check --quiet install pip-tools==$(PIP_TOOLS)
+	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet \
+	  --all-extras --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	  --output-file requirements.lock setup.cfg
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache twisted/plugins/dropin.cache
+	find pomeriumd tests twisted -name __pycache__ -prune -exec rm -rf {} +
+
+clean-demo:
+	rm -rf .demo
