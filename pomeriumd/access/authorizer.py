@@ -1,0 +1,42 @@
+"""
+Where the proxy asks for a decision.
+
+The proxy hands over the route that it matched; nobody looks a route up again from a
+host name or a URL, so the rules that are asked are those of the route that is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+import attrs
+
+from pomeriumd.access.decision import Decision
+from pomeriumd.access.routes import Route
+from pomeriumd.session.session import Session
+
+
+class Authorizer(Protocol):
+    """Who decides: the compiled policies in this process, or a service elsewhere."""
+
+    def decide(self, route: Route, session: Session | None) -> Decision | Awaitable[Decision]:
+        """
+        Decide one request.
+
+        Args:
+            route: the route that the request was matched to.
+            session: verified and fresh enough to count; None for nobody.
+
+        Returns:
+            The decision, or something to await when it has to be fetched.
+        """
+
+
+@attrs.frozen
+class LocalAuthorizer:
+    """Asks the route's own policy, at once."""
+
+    def decide(self, route: Route, session: Session | None) -> Decision:
+        """Return what the route's policy says."""
+        return route.policy.decide(None if session is None else session.identity)

@@ -1,0 +1,97 @@
+"""
+What a policy can answer, and the words it gives for it.
+
+A decision is one of three frozen values; callers take it apart with ``match`` and
+``assert_never``, so that a forgotten case is a type error. The words are Pomerium's
+own where it has one, so that logs, alerts and habits carry over; those marked *ours*
+say what it leaves unsaid.
+
+Source: shared vocabulary of the Pomerium Policy Language, "reasons".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import attrs
+
+
+@attrs.frozen
+class Allow:
+    """Let the request through."""
+
+    reasons: tuple[str, ...]
+    """The first criterion that was met."""
+
+
+@attrs.frozen
+class Deny:
+    """Refuse: we know who this is, and signing in again would not change it."""
+
+    reasons: tuple[str, ...]
+    """Every criterion that was tried, none of which was met."""
+
+
+@attrs.frozen
+class SignIn:
+    """Ask who this is: nobody has signed in, or not in a way that counts here."""
+
+    reasons: tuple[str, ...]
+
+
+Decision = Allow | Deny | SignIn
+"""What a policy says about one request."""
+
+ACCEPT = "accept"
+USER_OK = "user-ok"
+EMAIL_OK = "email-ok"
+DOMAIN_OK = "domain-ok"
+GROUPS_OK = "groups-ok"
+USER_UNAUTHENTICATED = "user-unauthenticated"
+USER_UNAUTHORIZED = "user-unauthorized"
+EMAIL_UNAUTHORIZED = "email-unauthorized"
+DOMAIN_UNAUTHORIZED = "domain-unauthorized"
+GROUPS_UNAUTHORIZED = "groups-unauthorized"
+EMAIL_UNVERIFIED = "email-unverified"
+"""Ours: a rule asks for an e-mail address and this identity has none that counts."""
+ISSUER_UNAUTHORIZED = "issuer-unauthorized"
+"""Ours: the identity comes from a provider that is not the configured one."""
+NO_RULE = "no-rule"
+"""Ours: the route has no rule that admits anybody."""
+
+PLAIN: Mapping[str, str] = MappingProxyType(
+    {
+        ACCEPT: "This page is open to everyone.",
+        USER_OK: "You are signed in as somebody who may open this page.",
+        EMAIL_OK: "Your e-mail address is on the list for this page.",
+        DOMAIN_OK: "The domain of your e-mail address is on the list for this page.",
+        GROUPS_OK: "You are in a group that may open this page.",
+        USER_UNAUTHENTICATED: "You are not signed in.",
+        USER_UNAUTHORIZED: "Your account is not on the list for this page.",
+        EMAIL_UNAUTHORIZED: "Your e-mail address is not on the list for this page.",
+        DOMAIN_UNAUTHORIZED: "The domain of your e-mail address is not on the list for this page.",
+        GROUPS_UNAUTHORIZED: "You are in none of the groups that may open this page.",
+        EMAIL_UNVERIFIED: (
+            "Your identity provider did not confirm an e-mail address of yours, "
+            "and this page asks for one."
+        ),
+        ISSUER_UNAUTHORIZED: "You signed in with an identity provider that is not used here.",
+        NO_RULE: "No one is admitted to this page: its route has no rule that admits anybody.",
+    }
+)
+"""A sentence that a user can read, for each word."""
+
+
+def explain(reasons: Iterable[str]) -> list[str]:
+    """
+    Say in plain sentences what the reasons mean.
+
+    Args:
+        reasons: words of a decision; one that is not ours (a remote authorizer may be
+            newer than we are) is shown as it is.
+
+    Returns:
+        One sentence for each word, in the order given.
+    """
+    return [PLAIN.get(word) or f"The policy answered {word!r}." for word in reasons]

@@ -1,0 +1,202 @@
+"""
+Which route takes a request: one look-up by host, then by path.
+
+The host must equal that of ``from``; the port that the client used does not matter, since
+a balancer or a container often shows another one (the port of ``from`` counts where we
+send a browser, and in the audience of a session). Among the routes of one host the most
+exact wins, wherever it stands in the file:
+
+1. ``path``, equal to the whole path;
+2. ``regex``, matching the whole path, in the order of the file;
+3. ``prefix``, the longest first, on segment borders: ``/api`` takes ``/api`` and
+   ``/api/x``, never ``/apix``; ``/api/`` takes only what lies under it;
+4. the route that names no path.
+
+Pomerium tried them in the order of the file until v0.8 and sorts them since. Sorting is
+what we do: a catch-all written above a guarded path must not open it. Only expressions
+keep the file's order, because no program can tell which of two is the more exact.
+
+Source: shared facts on matching, Pomerium v0.8 to v0.33.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import quote
+
+import attrs
+
+from pomeriumd.access.policy import Policy, compile_policy
+from pomeriumd.errors import BadMessage, Problem, SettingsError
+from pomeriumd.http.target import canonical
+from pomeriumd.settings.model import RouteSettings
+
+
+@attrs.frozen(eq=False)
+class Route:
+    """A route and what was compiled from it; equal only to itself."""
+
+    settings: RouteSettings
+    id: str
+    """16 hex digits, the same in every process and generation as long as the route keeps
+    its ``from`` and its matcher, wherever it stands in the file."""
+    policy: Policy
+
+    @classmethod
+    def of(cls, settings: RouteSettings, issuer: str | None = None) -> Route:
+        """Compile a route; ``issuer`` as for ``compile_policy``."""
+        return cls(settings, _identify(settings), compile_policy(settings, issuer))
+
+
+def _all(routes: Iterable[Route]) -> tuple[Route, ...]:
+    return tuple(routes)
+
+
+@attrs.frozen(eq=False)
+class RouteTable:
+    """All routes of one generation; what one look-up costs depends on one host's routes."""
+
+    routes: tuple[Route, ...] = attrs.field(converter=_all)
+    """In the order of the file; of two that take the same requests the first wins.
+
+    Raises:
+        SettingsError: a path or an expression that cannot be used, with its place.
+    """
+    _hosts: Mapping[bytes, _Paths] = attrs.field(init=False, repr=False)
+    _origins: frozenset[tuple[str, str, int]] = attrs.field(init=False, repr=False)
+
+    @_hosts.default
+    def _by_host(self) -> Mapping[bytes, _Paths]:
+        hosts: dict[bytes, list[Route]] = {}
+        for route in self.routes:
+            hosts.setdefault(route.settings.from_.host.encode("ascii"), []).append(route)
+        return {host: _Paths.of(routes) for host, routes in hosts.items()}
+
+    @_origins.default
+    def _all_origins(self) -> frozenset[tuple[str, str, int]]:
+        origins = (route.settings.from_ for route in self.routes)
+        return frozenset((origin.scheme, origin.host, origin.port) for origin in origins)
+
+    @property
+    def hosts(self) -> frozenset[bytes]:
+        """Return every host that has a route, as it stands in ``Request.host``."""
+        return frozenset(self._hosts)
+
+    def find(self, host: bytes, path: bytes) -> Route | None:
+        """
+        Return the route that takes a request, None when none does.
+
+        Args:
+            host: canonical, without a port.
+            path: canonical: the very bytes that the upstream will be sent.
+        """
+        paths = self._hosts.get(host)
+        return None if paths is None else paths.find(path)
+
+    def origin_known(self, scheme: str, host: str, port: int) -> bool:
+        """Say whether a browser may be sent there: exactly the ``from`` of some route."""
+        return (scheme, host, port) in self._origins
+
+
+@attrs.frozen(eq=False)
+class _Paths:
+    """The routes of one host."""
+
+    exact: Mapping[bytes, Route]
+    patterns: tuple[tuple[Callable[[bytes], re.Match[bytes] | None], Route], ...]
+    at: Mapping[bytes, Route]
+    """Prefixes, for a path that equals one: there is no longer one then."""
+    under: Mapping[bytes, Route]
+    """Prefixes with a slash at their end, for paths that begin with one."""
+    sizes: tuple[int, ...]
+    """The sizes that occur in ``under``, the largest first. Trying these, not the
+    segments of the path, makes the configuration the bound, not the client."""
+    anything: Route | None
+
+    @classmethod
+    def of(cls, routes: Iterable[Route]) -> _Paths:
+        """Sort the routes of one host; the first of two equal ones wins."""
+        exact: dict[bytes, Route] = {}
+        patterns: list[tuple[Callable[[bytes], re.Match[bytes] | None], Route]] = []
+        at: dict[bytes, Route] = {}
+        below: dict[bytes, Route] = {}
+        anything: Route | None = None
+        for route in routes:
+            kind, text = _matcher(route.settings)
+            if kind == "path":
+                exact.setdefault(_path(route.settings, kind, text), route)
+            elif kind == "regex":
+                patterns.append((_pattern(route.settings, text).fullmatch, route))
+            elif kind == "prefix":
+                prefix = _path(route.settings, kind, text)
+                at.setdefault(prefix, route)
+                if not prefix.endswith(b"/"):
+                    below.setdefault(prefix + b"/", route)
+            else:
+                anything = anything or route
+        # /api/ is longer than /api, so under it the former wins whichever came first.
+        under = below | {prefix: route for prefix, route in at.items() if prefix.endswith(b"/")}
+        sizes = tuple(sorted({len(prefix) for prefix in under}, reverse=True))
+        return cls(exact, tuple(patterns), at, under, sizes, anything)
+
+    def find(self, path: bytes) -> Route | None:
+        """Return the most exact route that takes the path."""
+        found = self.exact.get(path)
+        if found is not None:
+            return found
+        for matches, route in self.patterns:
+            if matches(path):
+                return route
+        found = self.at.get(path)
+        if found is not None:
+            return found
+        for size in self.sizes:
+            found = self.under.get(path[:size])
+            if found is not None:
+                return found
+        return self.anything
+
+
+def _matcher(route: RouteSettings) -> tuple[str, str]:
+    """
+    Return which of its settings says the paths, and that setting.
+
+    The settings' check lets only one through; were there two, the order is Pomerium's.
+    """
+    for kind in ("regex", "path", "prefix"):
+        text = getattr(route, kind)
+        if text is not None:
+            return kind, text
+    return "", ""
+
+
+def _identify(route: RouteSettings) -> str:
+    # repr() keeps the parts apart whatever characters they hold.
+    named = repr((route.from_.text, *_matcher(route)))
+    return hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _path(route: RouteSettings, kind: str, text: str) -> bytes:
+    """Return a path of the settings in the one form that requests have."""
+    place = f"{route.place}.{kind}"
+    try:
+        path, query = canonical(quote(text, safe="/%:@!$&'()*+,;=-._~?#").encode("ascii"))
+    except BadMessage as error:
+        raise SettingsError([Problem(place, f"{text!a} is no path: {error}")]) from error
+    if query is not None:
+        raise SettingsError([Problem(place, f"want a path without a query, got {text!a}")])
+    return path
+
+
+def _pattern(route: RouteSettings, text: str) -> re.Pattern[bytes]:
+    """Compile an expression; it sees the canonical path, which is ASCII."""
+    try:
+        return re.compile(text.encode("ascii"))
+    except UnicodeEncodeError as error:
+        wanted = f"want ASCII, since paths are percent-encoded, got {text!a}"
+        raise SettingsError([Problem(f"{route.place}.regex", wanted)]) from error
+    except re.error as error:
+        problem = Problem(f"{route.place}.regex", f"{text!a} is no expression: {error}")
+        raise SettingsError([problem]) from error
