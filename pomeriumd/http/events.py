@@ -26,7 +26,8 @@ class Request(NamedTuple):
     port: int | None
     """The port as the Host field said it; None when it named none."""
     path: bytes
-    """Canonical, begins with a slash: rules and upstream see exactly this."""
+    """Canonical, begins with a slash: rules and upstream see exactly this. The one other
+    is b"*", of OPTIONS alone."""
     query: bytes | None
     """Untouched, without its question mark; None where there was none."""
     fields: list[Field]

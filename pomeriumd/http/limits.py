@@ -25,8 +25,10 @@ class Limits:
     """All trailers together; over it the message is refused."""
     response_head_size: int = 262_144
     """Head of an upstream's answer; over it: 502."""
-    pipelined: int = 16
-    """Whole requests that may wait behind the one being served; more stop reading."""
+    pipelined: int = 65_536
+    """Bytes that may wait behind the request being served; more stop reading."""
+    interim: int = 16
+    """Interim (1xx) answers of an upstream to one request; over it: 502."""
     buffered: int = 262_144
     """Bytes that may wait in us for either side before its other side is paused."""
     small_body: int = 65_536

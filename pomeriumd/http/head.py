@@ -1,0 +1,177 @@
+"""
+Collects the head of a message, and has llhttp read its fields.
+
+A head is read when its last byte is here and never before, by a parser that reads nothing
+else: so no state of one message reaches the next, and bytes behind a head (a body, a
+pipelined request, a WebSocket frame) are never read as something they are not. Making a
+parser costs a sixth of a microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import attrs
+import httptools
+
+from pomeriumd.errors import PomeriumError
+from pomeriumd.http.events import Field
+
+_END = b"\r\n\r\n"
+
+_NAMES_KEPT = 2_048
+"""Spellings of field names that are remembered; more are lower-cased each time."""
+
+_NAME_SIZE_KEPT = 64
+"""Bytes of the longest name that is remembered."""
+
+_KNOWN = b"""
+    Accept Accept-Encoding Accept-Language Accept-Ranges Age Authorization Cache-Control
+    Connection Content-Encoding Content-Length Content-Security-Policy Content-Type Cookie
+    Date DNT ETag Expires Host If-Modified-Since If-None-Match Keep-Alive Last-Modified
+    Location Origin Pragma Priority Range Referer Sec-CH-UA Sec-CH-UA-Mobile
+    Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User
+    Sec-WebSocket-Extensions Sec-WebSocket-Key Sec-WebSocket-Version Server Set-Cookie
+    Strict-Transport-Security TE Trailer Transfer-Encoding Upgrade Upgrade-Insecure-Requests
+    User-Agent Vary Via X-Content-Type-Options X-Forwarded-For X-Forwarded-Proto
+    X-Frame-Options X-Requested-With
+""".split()
+
+
+class _Names(dict[bytes, bytes]):
+    """Field names in lower case, by the spelling that came."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        lower = name.lower()
+        # Full, it stays as it is: who fills it with rubbish makes a request of his cost
+        # 50 ns a name more, and cannot push out the spellings that all others use.
+        if len(self) < _NAMES_KEPT and len(name) <= _NAME_SIZE_KEPT:
+            self[name] = lower
+        return lower
+
+
+_NAMES = _Names((spelling, name.lower()) for name in _KNOWN for spelling in (name, name.lower()))
+
+
+class _Listener:
+    """What llhttp calls: only fields interest us. The Nones spare it failing look-ups."""
+
+    __slots__ = ("on_header",)
+    on_message_begin = on_url = on_status = on_headers_complete = None
+    on_body = on_message_complete = on_chunk_header = on_chunk_complete = None
+
+    def __init__(self, on_header: Callable[[bytes, bytes], None]) -> None:
+        self.on_header = on_header
+
+
+P = TypeVar("P", httptools.HttpRequestParser, httptools.HttpResponseParser)
+
+
+@attrs.define
+class HeadReader(Generic[P]):
+    """
+    The head of one message after another, from one peer.
+
+    Attributes:
+        size: bytes of the largest head taken.
+        begins: the bytes that a head may begin with; anything else is refused at once, so
+            that a TLS client on a plain port hears of it before its head's deadline.
+        broken: what to raise for a head that cannot be read.
+        large: what to raise for one that is too large.
+        blank: whether one empty line in front of a head is passed over.
+    """
+
+    parser: type[P]
+    size: int
+    begins: bytes
+    broken: type[PomeriumError]
+    large: type[PomeriumError]
+    blank: bool = False
+    _passed: bool = attrs.field(default=False, init=False)
+    _held: bytearray = attrs.field(factory=bytearray, init=False)
+    _fields: list[Field] = attrs.field(factory=list, init=False)
+    _listener: _Listener = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        append, names = self._fields.append, _NAMES
+
+        def on_header(name: bytes, value: bytes) -> None:
+            append((names[name], value.rstrip()))
+
+        self._listener = _Listener(on_header)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of a head is here."""
+        return bool(self._held)
+
+    def take(self, octets: bytes) -> tuple[bytes, bytes] | None:
+        """
+        Take bytes of a head.
+
+        Returns:
+            The whole head, with its empty line, and the bytes behind it; or None while
+            its end is not here.
+
+        Raises:
+            broken: it does not begin like a head, or has a line that ends in LF alone.
+            large: it is over the bound, complete or not.
+        """
+        if not self._held and octets[:1] in self.begins:
+            end = octets.find(_END)
+            if 0 <= end <= self.size - 4:
+                self._passed = False
+                return octets[: end + 4], octets[end + 4 :]
+        return self._gather(octets)
+
+    def _gather(self, octets: bytes) -> tuple[bytes, bytes] | None:
+        """Take bytes of a head that comes in pieces, or that something is wrong with."""
+        held = self._held
+        fresh = max(0, len(held) - 3)
+        held += octets
+        if self.blank and not self._passed and held[:2] == b"\r\n":
+            self._passed = True
+            fresh = 0
+            del held[:2]
+        if not held or (self.blank and not self._passed and held == b"\r"):
+            return None
+        if held[:1] not in self.begins:
+            raise self.broken("head does not begin like one")
+        end = held.find(_END, fresh)
+        if (len(held) if end < 0 else end + 4) > self.size:
+            raise self.large(f"head of more than {self.size} bytes")
+        if end < 0:
+            self._refuse_bare(fresh)
+            return None
+        head, rest = bytes(held[: end + 4]), bytes(held[end + 4 :])
+        held.clear()
+        self._passed = False
+        return head, rest
+
+    def _refuse_bare(self, fresh: int) -> None:
+        """Raise if a line ended in LF alone; only what is new is searched."""
+        place = self._held.find(b"\n", fresh)
+        while place >= 0:
+            if self._held[place - 1 : place] != b"\r":
+                raise self.broken("head has a line that ends in LF alone")
+            place = self._held.find(b"\n", place + 1)
+
+    def fields(self, head: bytes) -> list[Field]:
+        """
+        Read the fields of a whole head, in wire order.
+
+        Raises:
+            broken: llhttp refuses the head, or saw other fields than there are lines.
+        """
+        found = self._fields
+        found.clear()
+        try:
+            self.parser(self._listener).feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass  # the head asks for an upgrade, and was read whole
+        except httptools.HttpParserError as error:
+            raise self.broken(f"head: {str(error).lower()}") from None
+        if len(found) != head.count(b"\n") - 2:
+            raise self.broken("head: fields and lines differ")
+        return found[:]
