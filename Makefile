@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PIP_TOOLS := 7.5.1
+PIP_TOOLS := 7.6.2
 ARGS ?=
 
 .DEFAULT_GOAL := help
