@@ -14,7 +14,7 @@ import math
 from typing import Protocol as Shape
 
 import attrs
-from twisted.internet.interfaces import IAddress, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,13 +26,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.http.server1 import Server1
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
-
-LINGER_SECONDS = 2.0
-"""How long a client that is still sending may go on after an early answer: closing at
-once would reset the connection and could take the answer with it (RFC 9112, 9.6)."""
-
-LINGER_SIZE = 1_048_576
-"""Bytes that such a client may still send."""
+from pomeriumd.net.wire import Wire
 
 
 @attrs.frozen(kw_only=True)
@@ -91,7 +85,7 @@ UNREADABLE = Request(b"-", b"", None, b"-", None, [], 0, None)
 class ServerConnection(Protocol):
     """One connection from a client; the ``Stream`` of its exchanges."""
 
-    transport: ITCPTransport
+    transport: Wire  # type: ignore[assignment]  # narrower than Protocol's, wider than any ours
     _log = Logger()
 
     def __init__(self, serving: Serving) -> None:
@@ -103,7 +97,6 @@ class ServerConnection(Protocol):
         self._tunnel = False
         self._taking = False
         self._closing = False
-        self._lingering = 0
         self._client = ""
         self._secure = False
         self.due = math.inf
@@ -127,8 +120,6 @@ class ServerConnection(Protocol):
         """Take what the client sent."""
         if self._tunnel:
             self._through(octets)
-        elif self._lingering:
-            self._linger(octets)
         elif not self._closing:
             self._read(octets)
 
@@ -188,7 +179,7 @@ class ServerConnection(Protocol):
                 if not (exchange.ended or exchange.heard):
                     self.pause("unheard")
             # The exchange that has just ended may have been the last one allowed.
-            elif not self._closing and not self._lingering:
+            elif not self._closing:
                 events = self._next()
         self._taking = False
 
@@ -261,11 +252,6 @@ class ServerConnection(Protocol):
             exchange.arrived(Data(octets))
             exchange.flush_sink()
 
-    def _linger(self, octets: bytes) -> None:
-        self._lingering -= len(octets)
-        if self._lingering <= 0:
-            self._abort()
-
     # Stream: what the exchange does
 
     def start(self, response: Response, *, close: bool) -> None:
@@ -296,9 +282,8 @@ class ServerConnection(Protocol):
             return
         self._out.append(self._parser.end(trailers))
         self.flush()
-        if exchange is not None and not exchange.ended:
-            self._begin_linger()
-        elif self._closing or not self._parser.keep_alive:
+        answered_early = exchange is not None and not exchange.ended
+        if answered_early or self._closing or not self._parser.keep_alive:
             self._close()
         else:
             self._rest()
@@ -358,7 +343,7 @@ class ServerConnection(Protocol):
 
     def retire(self) -> None:
         """The daemon shuts down: close now if idle, after the answer otherwise."""
-        if self._exchange is None and not self._lingering:
+        if self._exchange is None and not self._closing:
             self._close()
 
     def abort(self) -> None:
@@ -370,8 +355,8 @@ class ServerConnection(Protocol):
         self.due = math.inf
         exchange = self._exchange
         if exchange is None:
-            # Idle, lingering, or a head that never came to its end.
-            if self._parser.idle or self._lingering or self._closing:
+            # Idle, or a head that never came to its end.
+            if self._parser.idle or self._closing:
                 self._abort()
             else:
                 self._refuse(RequestTimeout("the request's head did not arrive in time"))
@@ -380,16 +365,11 @@ class ServerConnection(Protocol):
         self._exchange = None
         self._abort()
 
-    def _begin_linger(self) -> None:
-        self._closing = True
-        self._lingering = LINGER_SIZE
-        self.due = self._serving.deadlines.now + LINGER_SECONDS
-        self._paused.clear()
-        self.transport.resumeProducing()
-
     def _close(self) -> None:
+        # The transport flushes, says goodbye, and lets a client that is still sending
+        # read our answer first; its own deadlines end that.
         self._closing = True
-        self.due = self._serving.deadlines.now + self._serving.times.head
+        self.due = math.inf
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

@@ -18,7 +18,6 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IPushProducer,
     IStreamClientEndpoint,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -38,6 +37,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Sink
 from pomeriumd.net.pool import Next, Pool
+from pomeriumd.net.wire import Wire
 
 CONNECT_SECONDS = 10.0
 """From asking for a connection to having it, TLS and name look-up included."""
@@ -48,6 +48,9 @@ upstream is seldom the one that closes first."""
 
 LINE = 1024
 """How many exchanges may wait for a connection to one upstream."""
+
+SWITCHING = 101
+"""The status after which a connection carries another protocol."""
 
 SPARE = 64
 """Idle connections kept for one upstream."""
@@ -85,7 +88,7 @@ class Answers(Sink, Shape):
 class UpstreamConnection(Protocol):
     """One connection to an upstream; leased to one exchange at a time."""
 
-    transport: ITCPTransport
+    transport: Wire  # type: ignore[assignment]  # narrower than Protocol's, wider than any ours
 
     def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
         self._parser = Client1(limits)
@@ -156,16 +159,15 @@ class UpstreamConnection(Protocol):
                 self._free()
                 sink.end(event.trailers)
                 return
-            _tell_one(sink, event)
-        if self._parser.switched and not self._tunnel:
-            self._become_tunnel(sink)
+            if type(event) is Response and event.status == SWITCHING:
+                self._tunnel = True
+                sink.responded(event)
+                ahead = self._parser.trailing()
+                if ahead:
+                    sink.data(ahead)
+            else:
+                _tell_one(sink, event)
         sink.flush()
-
-    def _become_tunnel(self, sink: Answers) -> None:
-        self._tunnel = True
-        ahead = self._parser.trailing()
-        if ahead:
-            sink.data(ahead)
 
     # What the exchange does
 
@@ -407,7 +409,7 @@ class Upstreams:
             return Failure(UpstreamTimeout(f"not connected in {seconds:g} s"))
 
         connecting.addTimeout(CONNECT_SECONDS, self._clock, late)
-        return connecting.addCallbacks(opened, not_opened)  # type: ignore[return-value]
+        return connecting.addCallbacks(opened, not_opened)
 
     def _free(
         self, pool: Pool[UpstreamConnection, Waiting], it: UpstreamConnection, *, reusable: bool
