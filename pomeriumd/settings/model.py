@@ -8,11 +8,38 @@ decoded, files are read. An attribute has the name of its key in the file (``fro
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 
 import attrs
 
+from pomeriumd.settings.kinds import (
+    Age,
+    Algorithm,
+    Connections,
+    CookieName,
+    Directory,
+    Domain,
+    Flag,
+    Issuer,
+    ListenAddress,
+    LogLevel,
+    Network,
+    NetworkBlock,
+    Parameters,
+    Path,
+    ProviderKind,
+    ResponseHeaders,
+    RootSecret,
+    SameSite,
+    SecretText,
+    ServiceOrigin,
+    Services,
+    SigningKeyPEM,
+    Text,
+    Wait,
+    WaitOrForever,
+    Word,
+)
 from pomeriumd.settings.reads import Doc
 from pomeriumd.settings.route import RouteSettings
 from pomeriumd.settings.values import Address, CertificatePair, Origin, Secret, UpstreamURL
@@ -27,8 +54,6 @@ __all__ = [
     "Settings",
     "UpstreamURL",
 ]
-
-Network = IPv4Network | IPv6Network
 
 HTTPS_EVERYWHERE = Address("", 443)
 
@@ -46,10 +71,10 @@ class Settings:
     """One set of settings; the beginning of a generation."""
 
     services: Annotated[
-        str, Doc("Which services this process runs: `all`. Others are not there yet.")
+        Services, Doc("Which services this process runs: `all`. Others are not there yet.")
     ] = "all"
     address: Annotated[
-        Address,
+        ListenAddress,
         Doc(
             "Where to listen: `:443` is every address of the machine.",
             default=":443",
@@ -57,7 +82,7 @@ class Settings:
         ),
     ] = HTTPS_EVERYWHERE
     insecure_server: Annotated[
-        bool,
+        Flag,
         Doc("Listen without TLS; for a load balancer in front that ends TLS."),
     ] = False
     certificates: Annotated[
@@ -70,7 +95,7 @@ class Settings:
         ),
     ] = ()
     trusted_proxies: Annotated[
-        tuple[Network, ...],
+        tuple[NetworkBlock, ...],
         Doc(
             "Addresses of proxies in front of us whose `X-Forwarded-*` fields we believe. "
             "Nobody is believed by default.",
@@ -79,7 +104,7 @@ class Settings:
     ] = ()
 
     shared_secret: Annotated[
-        Secret | None,
+        RootSecret | None,
         Doc(
             "32 random bytes in base64: the root of all keys between services and of the route "
             "sessions. Equal on every replica. With `services: all` it may be left out; one is "
@@ -88,7 +113,7 @@ class Settings:
         ),
     ] = None
     cookie_secret: Annotated[
-        Secret,
+        RootSecret,
         Doc(
             "32 random bytes in base64, other than `shared_secret`: seals the cookies of the "
             "authenticate service. Equal on every replica. `head -c32 /dev/urandom | base64` "
@@ -96,16 +121,16 @@ class Settings:
         ),
     ]
     signing_key: Annotated[
-        Secret | None,
+        SigningKeyPEM | None,
         Doc(
             "The P-256 key that signs `x-pomerium-jwt-assertion`, PEM (or base64 of it).",
             default="derived from `shared_secret`",
         ),
     ] = None
 
-    cookie_name: Annotated[str, Doc("Name of the session cookie.")] = "_pomerium"
+    cookie_name: Annotated[CookieName, Doc("Name of the session cookie.")] = "_pomerium"
     cookie_domain: Annotated[
-        str | None,
+        Domain | None,
         Doc(
             "Let the browser send the session cookie to all hosts of this domain. Left out, each "
             "host has a cookie of its own, which is safer.",
@@ -113,17 +138,17 @@ class Settings:
             example="example.com",
         ),
     ] = None
-    cookie_secure: Annotated[bool, Doc("Send cookies over https only.")] = True
-    cookie_http_only: Annotated[bool, Doc("Keep cookies away from scripts.")] = True
+    cookie_secure: Annotated[Flag, Doc("Send cookies over https only.")] = True
+    cookie_http_only: Annotated[Flag, Doc("Keep cookies away from scripts.")] = True
     cookie_same_site: Annotated[
-        str,
+        SameSite,
         Doc("`lax` or `none`; `none` needs `cookie_secure`, and `strict` would break every login."),
     ] = "lax"
     cookie_expire: Annotated[
-        float, Doc("How long after a sign-in a session ends, whatever happens.", default="14h")
+        Age, Doc("How long after a sign-in a session ends, whatever happens.", default="14h")
     ] = 14 * 3600.0
     session_recheck: Annotated[
-        float,
+        Age,
         Doc(
             "From this age on, the next page view confirms the session with the identity "
             "provider, unseen by the user.",
@@ -131,7 +156,7 @@ class Settings:
         ),
     ] = 600.0
     session_recheck_max: Annotated[
-        float,
+        Age,
         Doc(
             "From this age on nothing is let through before the provider has confirmed the "
             "session.",
@@ -139,25 +164,25 @@ class Settings:
         ),
     ] = 3600.0
     session_idle: Annotated[
-        float, Doc("A session that is not used for so long ends.", default="1h")
+        Age, Doc("A session that is not used for so long ends.", default="1h")
     ] = 3600.0
 
     authenticate_service_url: Annotated[
-        Origin,
+        ServiceOrigin,
         Doc(
             "Where browsers reach the sign-in: scheme, host and port, and no more.",
             example="https://authenticate.example.com",
         ),
     ]
     authenticate_callback_path: Annotated[
-        str,
+        Path,
         Doc(
             "Path of the redirect URI to register with the identity provider, under "
             "`authenticate_service_url`."
         ),
     ] = "/oauth2/callback"
     idp_provider: Annotated[
-        str,
+        ProviderKind,
         Doc(
             "Kind of the identity provider: `oidc`, `google`, `okta`, `onelogin`, `auth0`, "
             "`cognito`, `gitlab`, `ping` or `azure`.",
@@ -165,7 +190,7 @@ class Settings:
         ),
     ]
     idp_provider_url: Annotated[
-        str | None,
+        Issuer | None,
         Doc(
             "The provider's issuer. Needed for `oidc`, `okta`, `auth0`, `cognito` and `ping`.",
             default="the kind's own",
@@ -173,11 +198,11 @@ class Settings:
         ),
     ] = None
     idp_client_id: Annotated[
-        str, Doc("The id under which the provider knows us.", example="pomerium")
+        Text, Doc("The id under which the provider knows us.", example="pomerium")
     ]
-    idp_client_secret: Annotated[Secret, Doc("The secret that goes with `idp_client_id`.")]
+    idp_client_secret: Annotated[SecretText, Doc("The secret that goes with `idp_client_id`.")]
     idp_scopes: Annotated[
-        tuple[str, ...] | None,
+        tuple[Word, ...] | None,
         Doc(
             "Scopes to ask for, in place of the kind's own; `openid` must be among them.",
             default="the kind's own",
@@ -185,11 +210,11 @@ class Settings:
         ),
     ] = None
     idp_request_params: Annotated[
-        tuple[tuple[str, str], ...],
+        Parameters,
         Doc("More parameters for the authorization request.", example="{prompt: select_account}"),
     ] = ()
     idp_signing_algorithms: Annotated[
-        tuple[str, ...],
+        tuple[Algorithm, ...],
         Doc(
             "Algorithms that an ID token may be signed with; asymmetric ones only.",
             example="[RS256]",
@@ -201,7 +226,7 @@ class Settings:
         Doc("The routes, in order. `policy` is the same list under its older name; it goes first."),
     ] = ()
     headers: Annotated[
-        tuple[tuple[str, str], ...],
+        ResponseHeaders,
         Doc(
             "Header fields that every response carries, in place of the default ones. "
             "`{disable: true}` sends none.",
@@ -210,7 +235,7 @@ class Settings:
     ] = RESPONSE_HEADERS
 
     default_upstream_timeout: Annotated[
-        float,
+        WaitOrForever,
         Doc(
             "How long an application may take to begin its answer, where its route says nothing. "
             "0 waits without end.",
@@ -218,13 +243,13 @@ class Settings:
         ),
     ] = 30.0
     timeout_read: Annotated[
-        float,
+        WaitOrForever,
         Doc(
             "How long a client may stall while it sends a body. 0 waits without end.", default="30s"
         ),
     ] = 30.0
     timeout_write: Annotated[
-        float,
+        WaitOrForever,
         Doc(
             "How long one response may take altogether. 0, the default, sets no limit: streams "
             "and downloads need that.",
@@ -232,23 +257,24 @@ class Settings:
         ),
     ] = 0.0
     timeout_read_header: Annotated[
-        float,
+        Wait,
         Doc("How long the head of a request may take to arrive.", default="10s"),
     ] = 10.0
     timeout_idle: Annotated[
-        float, Doc("How long a connection may stay open between two requests.", default="5m")
+        Wait, Doc("How long a connection may stay open between two requests.", default="5m")
     ] = 300.0
     max_connections: Annotated[
-        int, Doc("How many connections of clients may be open; one more is closed at once.")
+        Connections, Doc("How many connections of clients may be open; one more is closed at once.")
     ] = 10_000
     upstream_max_connections: Annotated[
-        int, Doc("How many connections one upstream may be given; what is above them waits.")
+        Connections,
+        Doc("How many connections one upstream may be given; what is above them waits."),
     ] = 256
 
-    log_level: Annotated[str, Doc("`debug`, `info`, `warn` or `error`.")] = "info"
-    pomerium_debug: Annotated[bool, Doc("Write log lines for people instead of JSON.")] = False
+    log_level: Annotated[LogLevel, Doc("`debug`, `info`, `warn` or `error`.")] = "info"
+    pomerium_debug: Annotated[Flag, Doc("Write log lines for people instead of JSON.")] = False
     state_dir: Annotated[
-        str,
+        Directory,
         Doc(
             "A directory of our own that outlives a restart.",
             default="`$STATE_DIRECTORY`, else `$XDG_STATE_HOME/pomeriumd`, else "

@@ -8,6 +8,15 @@ from typing import Any
 import attrs
 
 
+class Unfit(ValueError):
+    """
+    A value that cannot be used. Its text goes to the operator, so no secret is in it.
+
+    A class of its own, because the text of a chance ValueError (of a decoder, say) may
+    hold what it could not decode.
+    """
+
+
 @attrs.frozen
 class Doc:
     """What the manual says about a setting."""
@@ -23,12 +32,28 @@ class Doc:
 @attrs.frozen
 class Reads:
     """
-    How a setting's value is read from what a file or the environment holds.
+    How one scalar is read.
 
-    ``read`` takes the scalar found and returns the value, or raises ValueError with a text
-    that says what was found and what is wanted, and that never holds a secret.
+    ``read`` takes what the file or the environment holds (text, number, bool, or the octets
+    of a file) and returns the setting's value, or raises Unfit with a text that says
+    what was found and what is wanted, and that never holds a secret.
     """
 
-    read: Callable[[Any], Any]
+    read: Callable[[object], Any]
     kind: str
     """What the manual calls such a value: ``duration``, ``URL``."""
+    secret: bool = False
+    file: bool = False
+    """Whether ``KEY_file`` may name a file that holds the value."""
+
+
+@attrs.frozen
+class ReadsPairs:
+    """How a map of names to texts is read: each name and each value by itself."""
+
+    name: Callable[[object], str]
+    value: Callable[[object], str]
+    kind: str
+    secret: bool = False
+    switch: str = ""
+    """A name that, whatever its value, makes the map an empty one."""

@@ -6,8 +6,22 @@ from typing import Annotated
 
 import attrs
 
+from pomeriumd.settings.kinds import (
+    Certificates,
+    Domain,
+    Flag,
+    HostName,
+    Path,
+    PrivateKey,
+    Regex,
+    RequestHeaders,
+    RouteOrigin,
+    Text,
+    Upstream,
+    User,
+    WaitOrForever,
+)
 from pomeriumd.settings.reads import Doc
-from pomeriumd.settings.values import Origin, Secret, UpstreamURL
 
 
 @attrs.frozen(kw_only=True)
@@ -18,7 +32,7 @@ class RouteSettings:
     """Where it stands in the settings: ``policy[3]``."""
 
     from_: Annotated[
-        Origin,
+        RouteOrigin,
         Doc(
             "What the browser's address bar says: scheme, host and, where it is not the usual "
             "one, port. A path belongs in `path`, `prefix` or `regex`.",
@@ -26,16 +40,16 @@ class RouteSettings:
         ),
     ]
     to: Annotated[
-        UpstreamURL,
+        Upstream,
         Doc(
             "Where the application listens. A path here is put in front of the path of each "
             "request.",
             example="http://127.0.0.1:8080",
         ),
     ]
-    path: Annotated[str | None, Doc("Take only this path, exactly.", example="/status")] = None
+    path: Annotated[Path | None, Doc("Take only this path, exactly.", example="/status")] = None
     prefix: Annotated[
-        str | None,
+        Path | None,
         Doc(
             "Take this path and all below it. It ends at segment borders: `/a` takes `/a` and "
             "`/a/b`, not `/ab`.",
@@ -43,7 +57,7 @@ class RouteSettings:
         ),
     ] = None
     regex: Annotated[
-        str | None,
+        Regex | None,
         Doc(
             "Take the paths that this expression matches whole. No back-references and nothing "
             "that looks around, as in RE2; nothing that a long path could stall.",
@@ -52,21 +66,21 @@ class RouteSettings:
     ] = None
 
     allowed_users: Annotated[
-        tuple[str, ...],
+        tuple[User, ...],
         Doc(
             "People who may use it: verified e-mail addresses, or the provider's user ids.",
             example="[ann@example.com]",
         ),
     ] = ()
     allowed_groups: Annotated[
-        tuple[str, ...],
+        tuple[Text, ...],
         Doc(
             "Groups whose members may use it, named as the provider's `groups` claim does.",
             example="[admins]",
         ),
     ] = ()
     allowed_domains: Annotated[
-        tuple[str, ...],
+        tuple[Domain, ...],
         Doc(
             "Domains of verified e-mail addresses whose owners may use it. Subdomains do not "
             "count.",
@@ -74,18 +88,18 @@ class RouteSettings:
         ),
     ] = ()
     allow_any_authenticated_user: Annotated[
-        bool, Doc("Everybody whom the identity provider signs in may use it.")
+        Flag, Doc("Everybody whom the identity provider signs in may use it.")
     ] = False
     allow_public_unauthenticated_access: Annotated[
-        bool,
+        Flag,
         Doc("Everybody may use it, with no sign-in at all. Not together with any `allowed_*`."),
     ] = False
 
     allow_websockets: Annotated[
-        bool, Doc("Let WebSocket upgrades through; without it they are answered 400.")
+        Flag, Doc("Let WebSocket upgrades through; without it they are answered 400.")
     ] = False
     timeout: Annotated[
-        float | None,
+        WaitOrForever | None,
         Doc(
             "How long the application may take to begin its answer. 0 waits without end.",
             default="`default_upstream_timeout`",
@@ -93,7 +107,7 @@ class RouteSettings:
         ),
     ] = None
     set_request_headers: Annotated[
-        tuple[tuple[str, str], ...],
+        RequestHeaders,
         Doc(
             "Header fields to set on each request to the application, over those of the client. "
             "Values are kept like secrets.",
@@ -101,10 +115,10 @@ class RouteSettings:
         ),
     ] = attrs.field(default=(), repr=False)
     preserve_host_header: Annotated[
-        bool, Doc("Hand on the Host that the browser sent, instead of the host of `to`.")
+        Flag, Doc("Hand on the Host that the browser sent, instead of the host of `to`.")
     ] = False
     pass_identity_headers: Annotated[
-        bool,
+        Flag,
         Doc(
             "Tell the application who is asking: `x-pomerium-jwt-assertion` and "
             "`x-pomerium-authenticated-user-*`."
@@ -112,18 +126,18 @@ class RouteSettings:
     ] = True
 
     tls_skip_verify: Annotated[
-        bool, Doc("Do not verify the application's certificate at all. Dangerous.")
+        Flag, Doc("Do not verify the application's certificate at all. Dangerous.")
     ] = False
     tls_custom_ca: Annotated[
-        bytes | None,
+        Certificates | None,
         Doc("Certificates to trust for this application, in place of the system's."),
     ] = None
     tls_client_cert: Annotated[
-        bytes | None, Doc("The certificate that we show to the application, with its chain.")
+        Certificates | None, Doc("The certificate that we show to the application, with its chain.")
     ] = None
-    tls_client_key: Annotated[Secret | None, Doc("The key to `tls_client_cert`.")] = None
+    tls_client_key: Annotated[PrivateKey | None, Doc("The key to `tls_client_cert`.")] = None
     tls_server_name: Annotated[
-        str | None,
+        HostName | None,
         Doc(
             "The name that the application's certificate must bear.",
             default="the host of `to`",

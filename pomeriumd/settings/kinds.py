@@ -1,0 +1,85 @@
+"""The kinds of values that settings have: a type, how it is read, what the manual calls it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated
+
+from pomeriumd.settings import addresses, fields, patterns, pem
+from pomeriumd.settings.reads import Reads, ReadsPairs
+from pomeriumd.settings.values import Address, Origin, Secret, UpstreamURL
+
+Network = IPv4Network | IPv6Network
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+Flag = Annotated[bool, Reads(fields.flag, "true or false")]
+Text = Annotated[str, Reads(fields.text, "text")]
+Word = Annotated[str, Reads(fields.word, "text without spaces")]
+User = Annotated[str, Reads(fields.user, "e-mail address or user id")]
+Domain = Annotated[str, Reads(fields.domain, "domain")]
+CookieName = Annotated[str, Reads(fields.cookie_name, "name")]
+Path = Annotated[str, Reads(fields.path, "path")]
+Regex = Annotated[str, Reads(patterns.path_regex, "regular expression")]
+Directory = Annotated[str, Reads(fields.directory, "directory")]
+Algorithm = Annotated[str, Reads(fields.algorithm, "algorithm")]
+
+Services = Annotated[
+    str,
+    Reads(
+        fields.one_of("all", not_yet=("proxy", "authenticate", "authorize", "cache", "databroker")),
+        "`all`",
+    ),
+]
+SameSite = Annotated[str, Reads(fields.same_site, "`lax` or `none`")]
+LogLevel = Annotated[str, Reads(fields.one_of("debug", "info", "warn", "error"), "level")]
+ProviderKind = Annotated[
+    str,
+    Reads(
+        fields.one_of(
+            *("oidc", "google", "okta", "onelogin", "auth0"),
+            *("cognito", "gitlab", "ping", "azure"),
+            not_yet=("github", "apple", "hosted"),
+        ),
+        "kind of provider",
+    ),
+]
+
+Wait = Annotated[float, Reads(fields.duration(0.1, DAY), "duration")]
+WaitOrForever = Annotated[float, Reads(fields.duration(0.1, DAY, zero=True), "duration, or 0s")]
+Age = Annotated[float, Reads(fields.duration(60, 365 * DAY), "duration")]
+Connections = Annotated[int, Reads(fields.count(1, 1_000_000), "number")]
+
+ListenAddress = Annotated[Address, Reads(addresses.listen_address, "host:port")]
+RouteOrigin = Annotated[Origin, Reads(addresses.route_origin, "URL without a path")]
+ServiceOrigin = Annotated[Origin, Reads(addresses.service_origin, "URL without a path")]
+Upstream = Annotated[UpstreamURL, Reads(addresses.upstream, "URL")]
+Issuer = Annotated[str, Reads(addresses.issuer, "URL")]
+HostName = Annotated[str, Reads(addresses.name_or_address, "host name")]
+NetworkBlock = Annotated[Network, Reads(addresses.network, "address or CIDR")]
+
+RootSecret = Annotated[
+    Secret, Reads(fields.root_secret, "base64 of 32 bytes", secret=True, file=True)
+]
+SecretText = Annotated[Secret, Reads(fields.secret_text, "text", secret=True, file=True)]
+Certificates = Annotated[bytes, Reads(pem.certificates, "PEM, or base64 of it", file=True)]
+PrivateKey = Annotated[
+    Secret, Reads(pem.private_key, "PEM, or base64 of it", secret=True, file=True)
+]
+SigningKeyPEM = Annotated[
+    Secret, Reads(pem.signing_key, "PEM, or base64 of it", secret=True, file=True)
+]
+
+Parameters = Annotated[
+    tuple[tuple[str, str], ...],
+    ReadsPairs(fields.word, fields.text, "map of texts"),
+]
+ResponseHeaders = Annotated[
+    tuple[tuple[str, str], ...],
+    ReadsPairs(fields.response_header_name, fields.header_value, "map of texts", switch="disable"),
+]
+RequestHeaders = Annotated[
+    tuple[tuple[str, str], ...],
+    ReadsPairs(fields.request_header_name, fields.header_value, "map of texts", secret=True),
+]
