@@ -59,6 +59,8 @@ ISSUER_UNAUTHORIZED = "issuer-unauthorized"
 """Ours: the identity comes from a provider that is not the configured one."""
 NO_RULE = "no-rule"
 """Ours: the route has no rule that admits anybody."""
+WEBSOCKETS_OFF = "websockets-off"
+"""Ours, from the proxy: a WebSocket on a route without ``allow_websockets``."""
 
 PLAIN: Mapping[str, str] = MappingProxyType(
     {
@@ -78,6 +80,7 @@ PLAIN: Mapping[str, str] = MappingProxyType(
         ),
         ISSUER_UNAUTHORIZED: "You signed in with an identity provider that is not used here.",
         NO_RULE: "No one is admitted to this page: its route has no rule that admits anybody.",
+        WEBSOCKETS_OFF: "WebSocket connections are not let through to this page.",
     }
 )
 """A sentence that a user can read, for each word."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.access import decision
@@ -37,3 +39,8 @@ class ExplainTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         """No words, no sentences."""
         self.assertEqual(explain(()), [])
+
+    def test_every_word_is_in_the_manual(self) -> None:
+        """An operator who reads a word in the log finds it in docs/policy.md."""
+        manual = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
+        self.assertEqual([word for word in PLAIN if f"`{word}`" not in manual], [])

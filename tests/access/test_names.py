@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -110,3 +112,14 @@ class MemoryTests(SynchronousTestCase):
         for name in (b"a" * (REMEMBERED_SIZE + 1), b"x-pomerium-" + b"a" * 60_000):
             self.assertEqual(ends_here(name), name.startswith(b"x-"))
             self.assertNotIn(name, VERDICTS)
+
+
+class ManualTests(SynchronousTestCase):
+    """docs/policy.md, where operators look a lost field up."""
+
+    def test_names_every_name(self) -> None:
+        """Each name and family that ends here stands in the manual."""
+        manual = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
+        names = [name.decode() for name in sorted(NAMES)]
+        families = [f"{family.decode()}-*" for family in FAMILIES]
+        self.assertEqual([one for one in names + families if f"`{one}`" not in manual], [])
