@@ -171,8 +171,8 @@ class AccessLog:
             self._next = self._clock.callLater(EVERY, self._write)
 
     def flush(self) -> None:
-        """Write what waits, now; for the shutdown, after the last exchange."""
+        """Write what waits, if need be in a bounded time; for the shutdown."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
-        self._lines.flush()
+        self._lines.drain()

@@ -243,11 +243,15 @@ class Lines:
                 # A line cut here goes on from this byte, so that no line is torn.
                 del waiting[:taken]
 
-    def close(self) -> None:
-        """Write the last lines, waiting for the sink a bounded time, and close it."""
+    def drain(self) -> None:
+        """Write the last lines, waiting for a slow sink a bounded time."""
         for _ in range(_ROUNDS):
             if self.flush():
-                break
+                return
             self._sink.wait(PATIENCE / _ROUNDS)
+
+    def close(self) -> None:
+        """Drain, and close the sink; nothing may come after it."""
+        self.drain()
         with contextlib.suppress(OSError):
             self._sink.close()
