@@ -22,7 +22,7 @@ from pomeriumd.http.events import Data, End, Field, Response
 from pomeriumd.http.fields import connection_options, end_to_end, write_fields
 from pomeriumd.http.head import HeadReader
 from pomeriumd.http.limits import Limits
-from pomeriumd.http.outgoing import Framing, Outgoing
+from pomeriumd.http.outgoing import CHUNKED, WITHOUT, Counted, Outgoing
 from pomeriumd.http.status import NO_BODY
 
 Event = Response | Data | End
@@ -38,6 +38,8 @@ _FINAL = 200
 _DIGITS = 18
 """Digits of the longest Content-Length: it then fits every reader's 64 bits."""
 
+_NO_OPTIONS: frozenset[bytes] = frozenset()
+
 _BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
 """Methods whose empty body is announced too (RFC 9110 section 8.6)."""
 
@@ -51,6 +53,9 @@ class _Reading(enum.Enum):
     CLOSE = "of a body that ends with the connection"
     TUNNEL = "of what was upgraded to"
     STRAY = "nothing that was asked for"
+
+
+_HEAD, _STRAY = _Reading.HEAD, _Reading.STRAY  # each look-up in an Enum class costs 60 ns
 
 
 @attrs.define
@@ -74,6 +79,8 @@ class Client1:
     """Bytes of a body of known size that are still to come."""
     _chunks: ChunkedReader | None = attrs.field(default=None, init=False)
     _out: Outgoing | None = attrs.field(default=None, init=False)
+    _sent: bool = attrs.field(default=True, init=False)
+    """Whether every byte of the request has been handed out."""
     _head_only: bool = attrs.field(default=False, init=False)
     _upgrade: bytes | None = attrs.field(default=None, init=False)
     _interim: int = attrs.field(default=0, init=False)
@@ -92,11 +99,7 @@ class Client1:
     @property
     def reusable(self) -> bool:
         """Whether it may carry a request now: all that was asked for is over, both ways."""
-        return (
-            self._persists
-            and self._reading is _Reading.STRAY
-            and (self._out is None or self._out.whole)
-        )
+        return self._persists and self._sent and self._reading is _STRAY
 
     def request(
         self,
@@ -136,9 +139,12 @@ class Client1:
         if upgrade is not None:
             ours += [(b"connection", b"upgrade"), (b"upgrade", upgrade)]
         head = write_fields(b"%b %b HTTP/1.1" % (method, target), [*fields, *ours])
-        framing = Framing.CHUNKED if length is None else Framing.LENGTH
-        self._out = Outgoing(framing, BadMessage, length or 0)
-        self._reading = _Reading.HEAD
+        if length == 0:
+            self._out = WITHOUT
+        else:
+            self._out = CHUNKED if length is None else Counted(length, length, BadMessage)
+        self._sent = length == 0
+        self._reading = _HEAD
         self._head_only = method == b"HEAD"
         self._upgrade = upgrade
         self._interim = 0
@@ -152,7 +158,14 @@ class Client1:
         Raises:
             BadMessage: it is more than was announced; the caller aborts.
         """
-        return self._asked().data(octets)
+        out = self._out
+        if out is None:
+            raise PomeriumError("a body before its head")
+        if out is WITHOUT and octets:
+            raise BadMessage(f"body of 0 bytes announced, {len(octets)} came")
+        framed = out.data(octets)
+        self._sent = out is WITHOUT or (isinstance(out, Counted) and out.left == 0)
+        return framed
 
     def end(self, trailers: tuple[Field, ...] = ()) -> bytes:
         """
@@ -161,13 +174,11 @@ class Client1:
         Raises:
             BadMessage: the body was less than was announced; the caller aborts.
         """
-        return self._asked().end(trailers)
-
-    def _asked(self) -> Outgoing:
-        """Return the request that has begun."""
         if self._out is None:
-            raise PomeriumError("a body before its head")
-        return self._out
+            raise PomeriumError("an end before its head")
+        last = self._out.end(trailers)
+        self._sent = True
+        return last
 
     def feed(self, octets: bytes) -> list[Event]:
         """
@@ -183,18 +194,19 @@ class Client1:
             return self._take(octets) if octets else []
         except (UpstreamBroken, BadMessage) as error:
             self._persists = False
-            self._reading = _Reading.STRAY
+            self._reading = _STRAY
             if isinstance(error, BadMessage):
                 raise UpstreamBroken(str(error)) from None
             raise
 
     def _take(self, octets: bytes) -> list[Event]:
         """Take bytes, at least one, where the last ones ended."""
-        match self._reading:
-            case _Reading.HEAD:
-                self.began = True
-                taken = self._reader.take(octets)
-                return [] if taken is None else self._begin(*taken)
+        reading = self._reading
+        if reading is _HEAD:
+            self.began = True
+            taken = self._reader.take(octets)
+            return [] if taken is None else self._begin(*taken)
+        match reading:
             case _Reading.LENGTH:
                 return self._counted(octets)
             case _Reading.CHUNKED:
@@ -282,10 +294,10 @@ class Client1:
 
     def _ended(self, end: End, rest: bytes) -> list[Event]:
         """End the answer; whether the connection is good for another is settled here."""
-        self._reading = _Reading.STRAY
+        self._reading = _STRAY
         # An upstream that answered before it had the whole request may take the rest of
         # the body for the next request (F6).
-        if rest or self._out is None or not self._out.whole:
+        if rest or not self._sent:
             self._persists = False
         return [end]
 
@@ -308,9 +320,9 @@ class Client1:
         Raises:
             UpstreamBroken: it ended inside an answer, or before one.
         """
-        reading, self._reading = self._reading, _Reading.STRAY
+        reading, self._reading = self._reading, _STRAY
         self._persists = False
-        if reading in (_Reading.STRAY, _Reading.TUNNEL):
+        if reading in (_STRAY, _Reading.TUNNEL):
             return []
         if reading is _Reading.HEAD and not self.began:
             raise UpstreamBroken("connection ended before the answer")
@@ -328,22 +340,25 @@ def _framing(fields: list[Field], *, http11: bool) -> tuple[int | None, bool, fr
 
     Source: RFC 9112 section 6.3, without its leniencies.
     """
-    length: int | None = None
-    chunked = False
-    options: frozenset[bytes] = frozenset()
-    for name, value in fields:
-        if name == b"content-length":
-            if length is not None or not value.isdigit() or len(value) > _DIGITS:
-                raise UpstreamBroken(f"Content-Length is not one number of {_DIGITS} digits")
-            length = int(value)
-        elif name == b"transfer-encoding":
-            if chunked or value.lower() != b"chunked":
-                raise UpstreamBroken("Transfer-Encoding is not chunked")
-            chunked = True
-        elif name == b"connection":
-            options |= connection_options(value)
-    if chunked and length is not None:
-        raise UpstreamBroken("Transfer-Encoding beside Content-Length")
-    if chunked and not http11:
-        raise UpstreamBroken("Transfer-Encoding in HTTP/1.0")
-    return length, chunked, options
+    only = dict(fields)
+    length, coding = only.get(b"content-length"), only.get(b"transfer-encoding")
+    options = connection_options(only[b"connection"]) if b"connection" in only else _NO_OPTIONS
+    if len(only) != len(fields):
+        names = [name for name, _ in fields]
+        if names.count(b"content-length") > 1 or names.count(b"transfer-encoding") > 1:
+            raise UpstreamBroken("Content-Length or Transfer-Encoding occurs twice")
+        values = [value for name, value in fields if name == b"connection"]
+        options = connection_options(b",".join(values))
+    if coding is not None:
+        if length is not None:
+            raise UpstreamBroken("Transfer-Encoding beside Content-Length")
+        if not http11:
+            raise UpstreamBroken("Transfer-Encoding in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            raise UpstreamBroken("Transfer-Encoding is not chunked")
+        return None, True, options
+    if length is None:
+        return None, False, options
+    if not length.isdigit() or len(length) > _DIGITS:
+        raise UpstreamBroken(f"Content-Length is not a number of at most {_DIGITS} digits")
+    return int(length), False, options

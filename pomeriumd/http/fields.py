@@ -189,6 +189,9 @@ def trailers_that_may_pass(trailers: Iterable[Field]) -> tuple[Field, ...]:
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r\n")
 
 
+_BREAK = re.compile(rb"[\r\n\0]")
+
+
 def read_fields(block: bytes) -> list[Field]:
     """
     Read field lines, as they stand in a trailer section.
@@ -224,9 +227,9 @@ def write_fields(first: bytes, fields: Iterable[Field]) -> bytes:
         PomeriumError: a name or value holds CR, LF or NUL. Nothing that a peer sent can:
             it is something of ours, and it may not become a field of its own (H9).
     """
-    lines = [first, *map(b": ".join, fields)] if first else [*map(b": ".join, fields)]
-    block = b"\r\n".join(lines) + b"\r\n\r\n" if lines else b"\r\n"
-    ends = len(lines) + 1
-    if block.count(b"\n") != ends or block.count(b"\r") != ends or b"\0" in block:
+    lines = [*map(b": ".join, fields)]
+    if first:
+        lines.insert(0, first)
+    if _BREAK.search(b"".join(lines)):
         raise PomeriumError("a field to send holds CR, LF or NUL")
-    return block
+    return b"\r\n".join(lines) + b"\r\n\r\n" if lines else b"\r\n"

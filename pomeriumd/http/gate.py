@@ -55,41 +55,65 @@ _WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _NOTHING: frozenset[bytes] = frozenset()
 
 
-class Admitted(NamedTuple):
-    """A request that passed, and what its head said about the connection."""
+class Judged(NamedTuple):
+    """What the fields of a head say, once they have passed."""
 
-    request: Request
-    keep_alive: bool
+    fields: list[Field]
+    """The end-to-end ones."""
+    host: bytes
+    port: int | None
+    length: int | None
+    upgrade: bytes | None
+    """For a GET; no other method upgrades anything."""
+    persists: bool
+    """Whether the connection may carry another request after this one."""
     expects_continue: bool
 
 
-def admit(method: bytes, target: bytes, fields: list[Field], *, http11: bool) -> Admitted:
+def judge(fields: list[Field], *, http11: bool) -> Judged:
     """
-    Make a request of a head, or refuse it.
+    Pass a head's fields, or refuse them.
 
     Args:
-        method: as ``request_line`` gave it.
-        target: as it gave it.
-        http11: as it gave it.
-        fields: all fields in wire order, names in lower case.
+        fields: all of them in wire order, names in lower case.
+        http11: whether the request line said HTTP/1.1, else HTTP/1.0.
 
     Raises:
         BadMessage: a rule is broken.
     """
     only = by_name(fields)
-    readable(fields)
     host, port = host_of(only)
     length = body_length(only, http11=http11)
     options = clients_options(only[b"connection"]) if b"connection" in only else _NOTHING
-    path, query = target_of(target, method, host, port)
     upgrade = None
-    if b"upgrade" in options:
-        upgrade = upgrade_of(method, only, length, http11=http11)
+    if b"upgrade" in options and http11 and length == 0:
+        upgrade = upgrade_of(only)
     expects = b"expect" in only and expectation(only[b"expect"], http11=http11)
-    return Admitted(
-        Request(method, host, port, path, query, end_to_end(fields), length, upgrade),
+    return Judged(
+        end_to_end(fields),
+        host,
+        port,
+        length,
+        upgrade,
         http11 and b"close" not in options,
         expects and length != 0,
+    )
+
+
+def admit(method: bytes, target: bytes, judged: Judged) -> Request:
+    """
+    Make a request of a request line and the fields behind it.
+
+    Raises:
+        BadMessage: the target is not one, or names another host than the fields.
+    """
+    fields, host, port, length, upgrade, _, _ = judged
+    if target.startswith(b"/"):
+        path, query = canonical(target)
+    else:
+        path, query = target_of(target, method, host, port)
+    return Request(
+        method, host, port, path, query, fields, length, upgrade if method == b"GET" else None
     )
 
 
@@ -203,22 +227,17 @@ def expectation(value: bytes, *, http11: bool) -> bool:
     return http11
 
 
-def upgrade_of(
-    method: bytes, only: dict[bytes, bytes], length: int | None, *, http11: bool
-) -> bytes | None:
+def upgrade_of(only: dict[bytes, bytes]) -> bytes | None:
     """
     Return b"websocket" if the client properly asks for it.
 
-    Anything else (h2c, a key that is none, a body) makes an ordinary request of it, as the
-    RFC allows: then nothing of it is taken for a tunnel by anybody.
+    Anything else (h2c, a key that is none) makes an ordinary request of it, as the RFC
+    allows: then nothing of it is taken for a tunnel by anybody.
 
     Source: RFC 6455 section 4.1, RFC 9110 section 7.8.
     """
     asked = (
-        method == b"GET"
-        and http11
-        and length == 0
-        and only.get(b"upgrade", b"").lower() == b"websocket"
+        only.get(b"upgrade", b"").lower() == b"websocket"
         and only.get(b"sec-websocket-version") == b"13"
         and _WEBSOCKET_KEY.fullmatch(only.get(b"sec-websocket-key", b"")) is not None
     )
@@ -229,12 +248,10 @@ def target_of(
     target: bytes, method: bytes, host: bytes, port: int | None
 ) -> tuple[bytes, bytes | None]:
     """
-    Return canonical path and query of a target in origin, absolute or asterisk form.
+    Return canonical path and query of a target in absolute or asterisk form.
 
     Source: RFC 9112 section 3.2. Its absolute form overrules Host; here they have to agree.
     """
-    if target.startswith(b"/"):
-        return canonical(target)
     if target == b"*" and method == b"OPTIONS":
         return target, None
     absolute = _ABSOLUTE.fullmatch(target)

@@ -39,6 +39,10 @@ _KNOWN = b"""
 """.split()
 
 
+_COMPLETE: Field = (b"", b"")
+"""Stands behind the last field that llhttp gave, once it saw the head's end."""
+
+
 class _Names(dict[bytes, bytes]):
     """Field names in lower case, by the spelling that came."""
 
@@ -55,14 +59,17 @@ _NAMES = _Names((spelling, name.lower()) for name in _KNOWN for spelling in (nam
 
 
 class _Listener:
-    """What llhttp calls: only fields interest us. The Nones spare it failing look-ups."""
+    """What llhttp calls. The Nones spare it failing look-ups."""
 
-    __slots__ = ("on_header",)
-    on_message_begin = on_url = on_status = on_headers_complete = None
-    on_body = on_message_complete = on_chunk_header = on_chunk_complete = None
+    __slots__ = ("on_header", "on_headers_complete")
+    on_message_begin = on_url = on_status = on_message_complete = None
+    on_body = on_chunk_header = on_chunk_complete = None
 
-    def __init__(self, on_header: Callable[[bytes, bytes], None]) -> None:
+    def __init__(
+        self, on_header: Callable[[bytes, bytes], None], on_headers_complete: Callable[[], None]
+    ) -> None:
         self.on_header = on_header
+        self.on_headers_complete = on_headers_complete
 
 
 P = TypeVar("P", httptools.HttpRequestParser, httptools.HttpResponseParser)
@@ -99,7 +106,10 @@ class HeadReader(Generic[P]):
         def on_header(name: bytes, value: bytes) -> None:
             append((names[name], value.rstrip()))
 
-        self._listener = _Listener(on_header)
+        def on_headers_complete() -> None:
+            append(_COMPLETE)
+
+        self._listener = _Listener(on_header, on_headers_complete)
 
     @property
     def begun(self) -> bool:
@@ -119,10 +129,13 @@ class HeadReader(Generic[P]):
             large: it is over the bound, complete or not.
         """
         if not self._held and octets[:1] in self.begins:
-            end = octets.find(_END)
-            if 0 <= end <= self.size - 4:
+            end = octets.find(_END) + 4
+            if end == len(octets) <= self.size:
                 self._passed = False
-                return octets[: end + 4], octets[end + 4 :]
+                return octets, b""
+            if 4 <= end <= self.size:  # noqa: PLR2004 - the empty line's own bytes
+                self._passed = False
+                return octets[:end], octets[end:]
         return self._gather(octets)
 
     def _gather(self, octets: bytes) -> tuple[bytes, bytes] | None:
@@ -162,7 +175,7 @@ class HeadReader(Generic[P]):
         Read the fields of a whole head, in wire order.
 
         Raises:
-            broken: llhttp refuses the head, or saw other fields than there are lines.
+            broken: llhttp refuses the head, or sees another end of it than we.
         """
         found = self._fields
         found.clear()
@@ -172,6 +185,7 @@ class HeadReader(Generic[P]):
             pass  # the head asks for an upgrade, and was read whole
         except httptools.HttpParserError as error:
             raise self.broken(f"head: {str(error).lower()}") from None
-        if len(found) != head.count(b"\n") - 2:
-            raise self.broken("head: fields and lines differ")
+        # It holds one empty line, its last: so this is one head, and all of it.
+        if not found or found.pop() is not _COMPLETE:
+            raise self.broken("head does not end where its empty line is")
         return found[:]

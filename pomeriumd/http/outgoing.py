@@ -6,7 +6,7 @@ Source: RFC 9112 section 6.
 
 from __future__ import annotations
 
-import enum
+from typing import Protocol
 
 import attrs
 
@@ -16,54 +16,83 @@ from pomeriumd.http.events import Field
 from pomeriumd.http.fields import write_fields
 
 
-class Framing(enum.Enum):
-    """How the other side learns where a body ends."""
-
-    NONE = "no body"
-    LENGTH = "Content-Length"
-    CHUNKED = "chunked"
-    CLOSE = "end of the connection"
-
-
-@attrs.define
-class Outgoing:
-    """
-    One body on its way out.
-
-    Attributes:
-        broken: what to raise for a body of another size than announced: the caller aborts
-            the connection, so that a short body never looks whole.
-    """
-
-    framing: Framing
-    broken: type[PomeriumError]
-    length: int = 0
-    sent: int = attrs.field(default=0, init=False)
-    ended: bool = attrs.field(default=False, init=False)
-
-    @property
-    def whole(self) -> bool:
-        """Whether every byte that was announced has been handed out to be sent."""
-        return self.ended or (self.framing is Framing.LENGTH and self.sent == self.length)
+class Outgoing(Protocol):
+    """One body on its way out, piece by piece."""
 
     def data(self, octets: bytes) -> bytes:
         """Return the bytes to send for a piece of the body."""
-        framing = self.framing
-        if framing is Framing.LENGTH:
-            self.sent += len(octets)
-            if self.sent > self.length:
-                raise self.broken(f"body of {self.length} bytes announced, {self.sent} came")
-            return octets
-        if framing is Framing.CHUNKED:
-            return chunk(octets)
-        return octets if framing is Framing.CLOSE else b""
 
     def end(self, trailers: tuple[Field, ...]) -> bytes:
         """Return the bytes to send at the end of the body."""
-        framing = self.framing
-        if framing is Framing.LENGTH and self.sent != self.length:
-            raise self.broken(f"body of {self.length} bytes announced, {self.sent} came")
-        self.ended = True
-        if framing is Framing.CHUNKED:
-            return b"0\r\n" + (write_fields(b"", trailers) if trailers else b"\r\n")
+
+
+class Without:
+    """The body of a message that has none on the wire: whatever it is, it stays here."""
+
+    def data(self, octets: bytes) -> bytes:
+        """Return b""."""
         return b""
+
+    def end(self, trailers: tuple[Field, ...]) -> bytes:
+        """Return b""."""
+        return b""
+
+
+class UntilClose(Without):
+    """A body that ends with the connection."""
+
+    def data(self, octets: bytes) -> bytes:
+        """Return the piece as it is."""
+        return octets
+
+
+class Chunked:
+    """A body whose chunks say where it ends."""
+
+    def data(self, octets: bytes) -> bytes:
+        """Return the piece as a chunk."""
+        return chunk(octets)
+
+    def end(self, trailers: tuple[Field, ...]) -> bytes:
+        """Return the last chunk, with the trailers."""
+        return b"0\r\n" + write_fields(b"", trailers) if trailers else b"0\r\n\r\n"
+
+
+@attrs.define
+class Counted:
+    """
+    A body of announced size.
+
+    Attributes:
+        length: that size in bytes.
+        left: bytes that are still to come.
+        broken: what to raise for a body of another size: the caller then aborts the
+            connection, so that a short body never looks whole.
+    """
+
+    length: int
+    left: int
+    broken: type[PomeriumError]
+
+    def data(self, octets: bytes) -> bytes:
+        """Return the piece as it is."""
+        self.left -= len(octets)
+        if self.left < 0:
+            raise self._mismatch()
+        return octets
+
+    def end(self, trailers: tuple[Field, ...]) -> bytes:
+        """Return b""; there is no place for trailers."""
+        if self.left:
+            raise self._mismatch()
+        return b""
+
+    def _mismatch(self) -> PomeriumError:
+        """Say how the body differs from what was announced."""
+        came = self.length - self.left
+        return self.broken(f"body of {self.length} bytes announced, {came} came")
+
+
+WITHOUT = Without()
+UNTIL_CLOSE = UntilClose()
+CHUNKED = Chunked()

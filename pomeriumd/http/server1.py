@@ -12,6 +12,7 @@ Source: RFC 9112.
 from __future__ import annotations
 
 import enum
+from operator import itemgetter
 
 import attrs
 import httptools
@@ -20,10 +21,10 @@ from pomeriumd.errors import BadMessage, ClientError, HeadTooLarge, PomeriumErro
 from pomeriumd.http.chunked import ChunkedReader
 from pomeriumd.http.events import Data, End, Field, Request, Response
 from pomeriumd.http.fields import write_fields
-from pomeriumd.http.gate import admit, request_line
+from pomeriumd.http.gate import Judged, admit, judge, readable, request_line
 from pomeriumd.http.head import HeadReader
 from pomeriumd.http.limits import Limits
-from pomeriumd.http.outgoing import Framing, Outgoing
+from pomeriumd.http.outgoing import CHUNKED, UNTIL_CLOSE, WITHOUT, Counted, Outgoing
 from pomeriumd.http.status import NO_BODY, STATUS_LINES
 
 Event = Request | Data | End
@@ -40,6 +41,16 @@ class _Reading(enum.Enum):
     NEXT = "of the next message, which waits"
     TUNNEL = "of what was upgraded to"
     NOTHING = "of no interest any more"
+
+
+_HEAD, _NEXT = _Reading.HEAD, _Reading.NEXT  # each look-up in an Enum class costs 60 ns
+
+_NAME = itemgetter(0)
+
+_NOTHING_SAID = Judged([], b"", None, 0, None, persists=False, expects_continue=False)
+
+_BLOCK_KEPT = 2_048
+"""Bytes of the largest block of fields that is remembered, for each connection."""
 
 
 @attrs.define
@@ -74,6 +85,11 @@ class Server1:
     _persists: bool = attrs.field(default=True, init=False)
     _eof: bool = attrs.field(default=False, init=False)
     _out: Outgoing | None = attrs.field(default=None, init=False)
+    _answered: bool = attrs.field(default=False, init=False)
+    _block: bytes = attrs.field(default=b"", init=False)
+    """The fields of the last HTTP/1.1 request as they stood on the wire: a client mostly
+    sends the same ones again, and the same bytes mean the same."""
+    _block_says: Judged = attrs.field(default=_NOTHING_SAID, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._reader = HeadReader(
@@ -99,7 +115,7 @@ class Server1:
         if not octets:
             return []
         try:
-            if self._reading is _Reading.HEAD:
+            if self._reading is _HEAD:
                 taken = self._reader.take(octets)
                 return [] if taken is None else self._begin(*taken)
             return self._go_on(octets)
@@ -110,19 +126,16 @@ class Server1:
     def _begin(self, head: bytes, rest: bytes) -> list[Event]:
         """Judge a whole head, and go on with the bytes behind it."""
         limits = self.limits
-        method, target, http11 = request_line(head[: head.find(b"\r\n")], limits)
+        end = head.find(b"\r\n")
+        method, target, http11 = request_line(head[:end], limits)
         self._http11 = http11
         self._head_only = method == b"HEAD"
-        count = head.count(b"\n") - 2
-        if count > limits.field_count:
-            raise HeadTooLarge(f"{count} fields, at most {limits.field_count}")
-        fields = self._reader.fields(head)
-        request, self._persists, self.expects_continue = admit(
-            method, target, fields, http11=http11
-        )
+        judged = self._judged(head, end, http11=http11)
+        request = admit(method, target, judged)
+        self._persists, self.expects_continue = judged.persists, judged.expects_continue
         length = request.length
         if length == 0:
-            self._reading = _Reading.NEXT
+            self._reading = _NEXT
             if rest:
                 self._hold(rest)
             return [request, _END]
@@ -133,6 +146,28 @@ class Server1:
             self._left = length
             self._reading = _Reading.LENGTH
         return [request, *self._go_on(rest)] if rest else [request]
+
+    def _judged(self, head: bytes, end: int, *, http11: bool) -> Judged:
+        """
+        Return what the fields of a head say.
+
+        Args:
+            head: whole.
+            end: where its request line ends, and the fields begin.
+            http11: what the request line said.
+        """
+        block = head[end:]
+        if block == self._block and http11:
+            return self._block_says
+        fields = self._reader.fields(head)
+        if len(fields) > self.limits.field_count:
+            raise HeadTooLarge(f"{len(fields)} fields, at most {self.limits.field_count}")
+        if not head.isascii():
+            readable(fields)
+        judged = judge(fields, http11=http11)
+        if http11 and len(block) <= _BLOCK_KEPT:
+            self._block, self._block_says = block, judged
+        return judged
 
     def _go_on(self, octets: bytes) -> list[Event]:
         """Take bytes that come after a head."""
@@ -205,9 +240,12 @@ class Server1:
         """
         if not self.keep_alive:
             return []
-        self._reading = _Reading.HEAD
+        self._reading = _HEAD
         self._out = None
+        self._answered = False
         self.expects_continue = False
+        if not self._held and not self._eof:
+            return []
         held, self._held = self._held, b""
         events = self.feed(held)
         if self._eof and not events:
@@ -223,16 +261,15 @@ class Server1:
     @property
     def idle(self) -> bool:
         """Whether it is between messages, and nothing of the next one is here."""
-        return self._reading is _Reading.HEAD and not self._reader.begun
+        return self._reading is _HEAD and not self._reader.begun
 
     @property
     def keep_alive(self) -> bool:
         """Whether the exchange is over both ways and another message may follow."""
         return (
             self._persists
-            and self._reading is _Reading.NEXT
-            and self._out is not None
-            and self._out.ended
+            and self._answered
+            and self._reading is _NEXT
             and (not self._eof or bool(self._held))
         )
 
@@ -264,26 +301,26 @@ class Server1:
         out = self._out = self._framed(status, length)
         # A client that was never told to go on may send its body or leave it out: what it
         # sends next could be either (RFC 9110 section 10.1.1).
-        if close or self.expects_continue or out.framing is Framing.CLOSE or not self._http11:
+        if close or self.expects_continue or not self._http11:
             self._persists = False
         ours: list[Field] = []
-        if length is not None and status != 204 and out.framing is not Framing.CHUNKED:  # noqa: PLR2004
-            ours.append((b"content-length", b"%d" % length))
-        elif out.framing is Framing.CHUNKED:
+        if out is CHUNKED:
             ours.append((b"transfer-encoding", b"chunked"))
+        elif length is not None and status != 204:  # noqa: PLR2004 - has none, not even 0
+            ours.append((b"content-length", b"%d" % length))
         if not self._persists:
             ours.append((b"connection", b"close"))
-        if self.date and not any(name == b"date" for name, _ in fields):
+        if self.date and b"date" not in map(_NAME, fields):
             ours.append((b"date", self.date))
         return write_fields(STATUS_LINES[status], [*fields, *ours])
 
     def _framed(self, status: int, length: int | None) -> Outgoing:
         """Choose how the client learns where the answer's body ends."""
         if self._head_only or status in NO_BODY:
-            return Outgoing(Framing.NONE, UpstreamBroken)
+            return WITHOUT
         if length is not None:
-            return Outgoing(Framing.LENGTH, UpstreamBroken, length)
-        return Outgoing(Framing.CHUNKED if self._http11 else Framing.CLOSE, UpstreamBroken)
+            return Counted(length, length, UpstreamBroken)
+        return CHUNKED if self._http11 else UNTIL_CLOSE
 
     def data(self, octets: bytes) -> bytes:
         """
@@ -292,7 +329,9 @@ class Server1:
         Raises:
             UpstreamBroken: it is more than the head announced; the caller aborts.
         """
-        return self._answer().data(octets)
+        if self._out is None:
+            raise PomeriumError("a body before its head")
+        return self._out.data(octets)
 
     def end(self, trailers: tuple[Field, ...] = ()) -> bytes:
         """
@@ -301,13 +340,11 @@ class Server1:
         Raises:
             UpstreamBroken: the body was less than the head announced; the caller aborts.
         """
-        return self._answer().end(trailers)
-
-    def _answer(self) -> Outgoing:
-        """Return the answer that has begun."""
         if self._out is None:
-            raise PomeriumError("a body before its head")
-        return self._out
+            raise PomeriumError("an end before its head")
+        last = self._out.end(trailers)
+        self._answered = True
+        return last
 
     def switch(self, response: Response) -> tuple[bytes, bytes]:
         """
@@ -319,7 +356,7 @@ class Server1:
         """
         if self._out is not None or self._reading is not _Reading.NEXT:
             raise PomeriumError("a tunnel where no answer may begin")
-        self._out = Outgoing(Framing.NONE, UpstreamBroken)
+        self._out = WITHOUT
         self._reading = _Reading.TUNNEL
         self._persists = False
         early, self._held = self._held, b""
