@@ -86,7 +86,7 @@ def judge(fields: list[Field], *, http11: bool) -> Judged:
     length = body_length(only, http11=http11)
     options = clients_options(only[b"connection"]) if b"connection" in only else _NOTHING
     upgrade = None
-    if b"upgrade" in options and http11 and length == 0:
+    if b"upgrade" in options and b"close" not in options and http11 and length == 0:
         upgrade = upgrade_of(only)
     expects = b"expect" in only and expectation(only[b"expect"], http11=http11)
     return Judged(
