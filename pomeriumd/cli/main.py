@@ -10,8 +10,8 @@ import pomeriumd
 
 COMMANDS = {
     "check": "pomeriumd.cli.check",
-    "demo": "pomeriumd.cli.demo",
-    "verify": "pomeriumd.cli.verify",
+    "demo": "pomeriumd.cli.demo.command",
+    "verify": "pomeriumd.cli.verify.command",
 }
 """Each command, and the module whose ``command`` it is."""
 
