@@ -1,0 +1,307 @@
+"""
+From a tree of found values to frozen settings, with *all* that is wrong.
+
+Pure: nothing is read, resolved or logged. cattrs carries the types: each kind of value has
+a structure hook that raises SettingsError with places; what failed is left out of a draft,
+and the rules that need it are not asked, so one fault makes one problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import attrs
+import cattrs
+
+from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.settings.fields import kind_of
+from pomeriumd.settings.keys import (
+    CERTIFICATE,
+    CERTIFICATE_KEY,
+    GLOBAL_KEYS,
+    LISTS_OF_MAPS,
+    ROUTE_KEYS,
+    Key,
+    accepted,
+)
+from pomeriumd.settings.known import why_not
+from pomeriumd.settings.model import CertificatePair, RouteSettings, Settings
+from pomeriumd.settings.node import Node, Unreadable, place, placed
+from pomeriumd.settings.reads import Reads, ReadsPairs, Unfit
+from pomeriumd.settings.rules import GLOBAL_RULES, ROUTE_RULES, Draft, Rule
+
+T = TypeVar("T")
+
+MOST_ROUTES = 10_000
+"""Routes of one file; also what keeps a mistake from becoming a day's work."""
+
+MOST_ITEMS = 10_000
+"""Items of one list, entries of one map."""
+
+
+def check(tree: Node) -> Settings:
+    """
+    Return the settings that a tree of found values says.
+
+    Raises:
+        SettingsError: something is wrong; it holds every problem.
+    """
+    tree = placed(tree)
+    if not isinstance(tree.value, Mapping):
+        raise SettingsError([tree.problem(f"want a map of settings, got {kind_of(tree.value)}")])
+    draft = _draft(tree, GLOBAL_KEYS, route=False)
+    problems = list(draft.problems)
+    routes = _routes(tree, problems)
+    draft.values["drafts"] = routes
+    pairs = _certificates(tree, problems)
+    if pairs is not None:
+        draft.values["certificates"] = pairs
+    problems += _ruled(draft, GLOBAL_RULES)
+    if problems:
+        raise SettingsError(problems)
+    draft.values["routes"] = tuple(_route(route) for route in routes)
+    return Settings(**{a.name: draft.values[a.name] for a in attrs.fields(Settings)})
+
+
+def _draft(node: Node, keys: dict[str, Key], *, route: bool) -> Draft:
+    """Read each value of a map by itself, and note what is unknown, wrong or missing."""
+    draft = Draft(node=node, values={}, problems=[])
+    spellings = accepted(keys)
+    for name, child in node.entries.items():
+        if name not in spellings:
+            text = why_not(name, spellings, route=route)
+            # The key stands in the text where it is a mistake, in the place where it is known.
+            at = place(node.path, child.where) if text.startswith("unknown") else ""
+            draft.problems.append(Problem(at, text) if at else child.problem(text))
+    for key in keys.values():
+        _value(draft, key)
+    return draft
+
+
+def _value(draft: Draft, key: Key) -> None:
+    if key.name in LISTS_OF_MAPS or not (key.attribute or key.name in draft.node.entries):
+        return
+    child = draft.node.entries.get(key.name)
+    if child is None:
+        if key.required:
+            where = draft.node.where
+            path = f"{draft.node.path}.{key.name}" if draft.node.path else key.name
+            draft.problems.append(Problem(place(path, where), f"missing; {_what(key)}"))
+        else:
+            draft.values[key.attribute] = key.default
+        return
+    try:
+        draft.values[key.attribute or key.name] = structure(child, key.type)
+    except SettingsError as error:
+        draft.problems.extend(error.problems)
+
+
+def _what(key: Key) -> str:
+    """Return what a missing key wants, for instance."""
+    kind = key.marks.kind if key.marks else "value"
+    example = f", for instance {key.doc.example}" if key.doc.example else ""
+    return f"want {'base64 of 32 bytes' if kind.startswith('base64') else f'{kind}{example}'}"
+
+
+def _ruled(draft: Draft, rules: tuple[Rule, ...]) -> list[Problem]:
+    """Ask the rules whose values are all there."""
+    return [
+        problem
+        for rule in rules
+        if rule.needs <= draft.values.keys()
+        for problem in rule.ask(draft)
+    ]
+
+
+def _maps(tree: Node, name: str, problems: list[Problem]) -> list[Node]:
+    """Return the maps of a list of maps."""
+    node = tree.entries.get(name)
+    if node is None:
+        return []
+    if not isinstance(node.value, tuple):
+        problems.append(node.problem(_unlike("a list", node)))
+        return []
+    if len(node.value) > MOST_ROUTES:
+        problems.append(node.problem(f"want at most {MOST_ROUTES} items, got {len(node.value)}"))
+        return []
+    good = []
+    for item in node.value:
+        if isinstance(item.value, Mapping):
+            good.append(item)
+        else:
+            problems.append(item.problem(_unlike("a map", item)))
+    return good
+
+
+def _routes(tree: Node, problems: list[Problem]) -> list[Draft]:
+    drafts = []
+    for node in (*_maps(tree, "policy", problems), *_maps(tree, "routes", problems)):
+        draft = _draft(node, ROUTE_KEYS, route=True)
+        draft.problems += _ruled(draft, ROUTE_RULES)
+        problems += draft.problems
+        drafts.append(draft)
+    return drafts
+
+
+def _route(draft: Draft) -> RouteSettings:
+    return RouteSettings(place=draft.node.path, **draft.values)
+
+
+def _certificates(tree: Node, problems: list[Problem]) -> tuple[CertificatePair, ...] | None:
+    """Return all pairs, or None when one of them is faulty."""
+    before = len(problems)
+    pairs = []
+    inline = {
+        name: tree.entries[key.name]
+        for name, key in (("cert", CERTIFICATE), ("key", CERTIFICATE_KEY))
+        if key.name in tree.entries
+    }
+    if inline:
+        missing = {"cert": "certificate", "key": "certificate_key"}
+        pairs.append((_Half(inline, "certificate", missing), next(iter(inline.values()))))
+    nodes = _maps(tree, "certificates", problems)
+    for node in nodes:
+        for name, child in node.entries.items():
+            if name not in ("cert", "key"):
+                text = why_not(name, frozenset({"cert", "key"}), route=True)
+                problems.append(Problem(place(node.path, child.where), text))
+        missing = {"cert": f"{node.path}.cert", "key": f"{node.path}.key"}
+        pairs.append((_Half(node.entries, node.path, missing), node))
+    found = [_pair(half, node, problems) for half, node in pairs]
+    good = tuple(pair for pair in found if pair is not None)
+    return good if len(good) == len(found) and len(problems) == before else None
+
+
+@attrs.frozen
+class _Half:
+    """What there is of one pair; it may be half."""
+
+    entries: Mapping[str, Node]
+    place: str
+    missing: Mapping[str, str]
+
+
+def _pair(half: _Half, node: Node, problems: list[Problem]) -> CertificatePair | None:
+    found: dict[str, Any] = {}
+    for name, other, key in (
+        ("cert", "key", CERTIFICATE),
+        ("key", "cert", CERTIFICATE_KEY),
+    ):
+        child = half.entries.get(name)
+        if child is None:
+            text = f"missing; half of a pair does not do, and {half.missing[other]} is there"
+            if other not in half.entries:
+                text = "missing; want the path of a PEM file"
+            problems.append(Problem(place(half.missing[name], node.where), text))
+            continue
+        try:
+            found[name] = structure(child, key.type)
+        except SettingsError as error:
+            # `certificate` and `certificate_key` were read with the other keys already.
+            if half.place != "certificate":
+                problems.extend(error.problems)
+    if len(found) < 2:  # noqa: PLR2004 - a pair
+        return None
+    return CertificatePair(chain=found["cert"], key=found["key"], place=half.place)
+
+
+def _unlike(wanted: str, node: Node) -> str:
+    if isinstance(node.value, Unreadable):
+        return node.value.text
+    if node.value is None:
+        return f"has no value; want {wanted}, or take the line out"
+    return f"want {wanted}, got {kind_of(node.value)}"
+
+
+def structure(node: Node, kind: Any) -> Any:
+    """
+    Return what one node says, as a value of an annotated type.
+
+    Raises:
+        SettingsError: it cannot be read so.
+    """
+    return _converter.structure(node, kind)
+
+
+def _mark(kind: Any, wanted: type[T]) -> T | None:
+    if get_origin(kind) is not Annotated:
+        return None
+    return next((mark for mark in kind.__metadata__ if isinstance(mark, wanted)), None)
+
+
+def _scalar(kind: Any) -> Any:
+    reads = _mark(kind, Reads)
+    assert reads is not None  # noqa: S101 - the factory's predicate
+
+    def hook(node: Node, _: Any) -> Any:
+        if isinstance(node.value, (Unreadable, tuple, Mapping)) or node.value is None:
+            raise SettingsError([node.problem(_unlike(reads.kind, node))])
+        try:
+            return reads.read(node.value)
+        except Unfit as error:
+            raise SettingsError([node.problem(str(error))]) from None
+
+    return hook
+
+
+def _pairs(kind: Any) -> Any:
+    reads = _mark(kind, ReadsPairs)
+    assert reads is not None  # noqa: S101 - the factory's predicate
+
+    def hook(node: Node, _: Any) -> Any:
+        if not isinstance(node.value, Mapping):
+            raise SettingsError([node.problem(_unlike("a map", node))])
+        if reads.switch and reads.switch in {name.lower() for name in node.value}:
+            return ()
+        problems: list[Problem] = []
+        found: list[tuple[str, str]] = []
+        seen: set[str] = set()
+        for name, child in node.value.items():
+            try:
+                if isinstance(child.value, (Unreadable, tuple, Mapping)) or child.value is None:
+                    raise Unfit(_unlike("text", child))  # noqa: TRY301 - one way out for all faults
+                found.append((reads.name(name), reads.value(child.value)))
+                if name.lower() in seen:
+                    raise Unfit("is there twice, in another case")  # noqa: TRY301 - as above
+                seen.add(name.lower())
+            except Unfit as error:
+                problems.append(child.problem(str(error)))
+        if problems:
+            raise SettingsError(problems)
+        return tuple(found)
+
+    return hook
+
+
+def _many(kind: Any) -> Any:
+    (item,) = get_args(kind)[:1]
+
+    def hook(node: Node, _: Any) -> Any:
+        if not isinstance(node.value, tuple):
+            raise SettingsError([node.problem(_unlike("a list", node))])
+        if len(node.value) > MOST_ITEMS:
+            text = f"want at most {MOST_ITEMS} items, got {len(node.value)}"
+            raise SettingsError([node.problem(text)])
+        problems: list[Problem] = []
+        found: list[Any] = []
+        for child in node.value:
+            try:
+                found.append(_converter.structure(child, item))
+            except SettingsError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise SettingsError(problems)
+        return tuple(found)
+
+    return hook
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+_converter.register_structure_hook_factory(_is_list, _many)
+_converter.register_structure_hook_factory(lambda kind: _mark(kind, Reads) is not None, _scalar)
+_converter.register_structure_hook_factory(lambda kind: _mark(kind, ReadsPairs) is not None, _pairs)

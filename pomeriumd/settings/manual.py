@@ -1,0 +1,129 @@
+"""
+The manual of all settings, made from the model so that it cannot drift.
+
+``python -m pomeriumd.settings.manual > docs/settings.md`` writes it; a test compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from pomeriumd.settings.fields import written
+from pomeriumd.settings.keys import (
+    CERTIFICATE,
+    CERTIFICATE_KEY,
+    GLOBAL_KEYS,
+    POLICY,
+    ROUTE_KEYS,
+    Key,
+)
+from pomeriumd.settings.known import GLOBAL_GONE, GLOBAL_NOT_YET, ROUTE_GONE, ROUTE_NOT_YET
+from pomeriumd.settings.reads import ReadsPairs
+
+_HEAD = """\
+# Settings
+
+<!-- Made by `python -m pomeriumd.settings.manual`; change the model, not this file. -->
+
+One file, YAML (`.yaml`, `.yml`), JSON (`.json`) or TOML (`.toml`), named by `--config`.
+`pomeriumd check -c FILE` says everything that is wrong with it, each fault with its place.
+
+- **Environment over file over default.** The variable of `cookie_secret` is `COOKIE_SECRET`. An
+  empty variable counts as none. Lists have commas between their items; maps are a JSON object or
+  `Key:Value,Key2:Value2`. `POLICY` and `ROUTES` are base64 of a YAML list and replace the file's.
+  `certificates` stands in the file only.
+- **`KEY_file`** names a file that holds the value of `KEY`, where the tables say so; a relative
+  path counts from the directory of the settings file. A line break at its end does not count.
+- **Durations** have units: `500ms`, `30s`, `1h30m`.
+- **Nothing is ignored.** An unknown key, a key twice, a key without a value, and a key of Pomerium
+  that is not there yet are all faults.
+"""
+
+
+def manual() -> str:
+    """Return the manual as Markdown."""
+    parts = [
+        _HEAD,
+        "## For the whole process\n",
+        *_table(_global_keys(), environment=True),
+        "\n## For each route\n\nEach item of `policy` (or `routes`) is a map of these.\n",
+        *_table(ROUTE_KEYS.values(), environment=False),
+        "\n## Keys of Pomerium that are not here\n\nThey are refused by name.\n",
+        _names("Not yet, for the whole process", GLOBAL_NOT_YET),
+        _names("Not yet, in a route", ROUTE_NOT_YET),
+        "Gone from Pomerium itself:\n",
+        *(f"- `{name}`: {text}" for name, text in sorted({**GLOBAL_GONE, **ROUTE_GONE}.items())),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _global_keys() -> Iterator[Key]:
+    """Return the keys in the model's order, those that feed another one beside it."""
+    for key in GLOBAL_KEYS.values():
+        if key.name == "certificates":
+            yield from (CERTIFICATE, CERTIFICATE_KEY)
+        if key.name == "routes":
+            yield POLICY
+        if key.attribute:
+            yield key
+
+
+def _names(title: str, names: frozenset[str]) -> str:
+    return f"{title}: {', '.join(f'`{name}`' for name in sorted(names))}.\n"
+
+
+def _table(keys: Any, *, environment: bool) -> Iterator[str]:
+    yield "| Key | Takes | Default | Meaning |"
+    yield "|---|---|---|---|"
+    for key in keys:
+        names = f"`{key.name}`"
+        if key.file_form:
+            names += f"<br>`{key.file_form}`"
+        note = ""
+        if environment and key.name == "certificates":
+            note = " Not from the environment."
+        example = f" For instance `{key.doc.example}`." if key.doc.example else ""
+        text = f"{key.doc.text}{example}{note}".replace("|", "\\|")
+        yield f"| {names} | {_takes(key)} | {_default(key)} | {text} |"
+
+
+def _takes(key: Key) -> str:
+    if key.name in ("policy", "routes"):
+        return "list of routes"
+    if key.marks is None:
+        return "list of maps"
+    if isinstance(key.marks, ReadsPairs):
+        return key.marks.kind
+    return f"list: {key.marks.kind}" if key.many else key.marks.kind
+
+
+def _default(key: Key) -> str:
+    if key.doc.default:
+        text = key.doc.default
+        return text if "`" in text or " " in text else f"`{text}`"
+    if key.required:
+        return "**required**"
+    return _shown(key.default)
+
+
+def _shown(default: Any) -> str:
+    if default is None or default == () or default is attrs.NOTHING:
+        return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, float):
+        return f"`{written(default)}`"
+    if isinstance(default, tuple):
+        return "<br>".join(
+            f"`{item[0]}: {item[1]}`" if isinstance(item, tuple) else f"`{item}`"
+            for item in default
+        )
+    return f"`{default}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(manual())

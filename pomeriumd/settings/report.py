@@ -1,0 +1,114 @@
+"""What ``pomeriumd check`` tells of a settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pomeriumd.errors import SettingsError
+from pomeriumd.settings.fields import written
+from pomeriumd.settings.load import load
+from pomeriumd.settings.model import RouteSettings, Settings
+
+MOST_SHOWN = 50
+"""Routes that are listed one by one."""
+
+
+def report(path: str, environment: Mapping[str, str]) -> tuple[str, int]:
+    """
+    Return what to print about a settings file, and the exit status.
+
+    Returns:
+        All problems, each with its place and what to do, and 1; or one line that all is
+        well, the routes, what is dangerous on purpose, and 0.
+    """
+    try:
+        settings = load(path, environment)
+    except SettingsError as error:
+        return f"{ascii(path)[1:-1]}: {error}", 1
+    lines = [_headline(path, settings), *_routes(settings)]
+    dangers = list(dangers_of(settings))
+    if dangers:
+        count = len(dangers)
+        lines.append(f"{count} danger{'' if count == 1 else 's'}, in case you did not mean it:")
+        lines += [f"  {danger}" for danger in dangers]
+    return "\n".join(lines), 0
+
+
+def _headline(path: str, settings: Settings) -> str:
+    count = len(settings.routes)
+    scheme = "http" if settings.insecure_server else "https"
+    return (
+        f"{ascii(path)[1:-1]}: good; {count} route{'' if count == 1 else 's'}, "
+        f"{scheme} on {settings.address.text}, sign-in with {settings.idp_provider} "
+        f"at {settings.authenticate_service_url.text}"
+    )
+
+
+def _routes(settings: Settings) -> Iterator[str]:
+    for route in settings.routes[:MOST_SHOWN]:
+        matcher = f" ({ascii(route.matcher)[1:-1]})" if route.matcher else ""
+        yield f"  {route.from_.text}{matcher} -> {route.to.text}: {who(route)}"
+    if len(settings.routes) > MOST_SHOWN:
+        yield f"  and {len(settings.routes) - MOST_SHOWN} more"
+
+
+def who(route: RouteSettings) -> str:
+    """Return in a few words who may use a route."""
+    if route.allow_public_unauthenticated_access:
+        return "everybody, without sign-in"
+    if route.allow_any_authenticated_user:
+        return "everybody who signs in"
+    parts = [
+        f"{len(names)} {what}{'' if len(names) == 1 else 's'}"
+        for names, what in (
+            (route.allowed_users, "user"),
+            (route.allowed_groups, "group"),
+            (route.allowed_domains, "domain"),
+        )
+        if names
+    ]
+    return ", ".join(parts) or "nobody"
+
+
+def dangers_of(settings: Settings) -> Iterator[str]:
+    """Return what is legal and yet worth a warning; one line each, with no secret in it."""
+    for route in settings.routes:
+        for text in _route_dangers(route):
+            yield f"{route.place}: {text}"
+    if not settings.routes:
+        yield "policy: there are no routes; only the sign-in is served"
+    if settings.insecure_server and settings.address.host not in ("127.0.0.1", "::1", "localhost"):
+        yield (
+            "insecure_server: whoever can reach this port can read and change the traffic; only "
+            "the load balancer should"
+        )
+    if settings.insecure_server and not settings.trusted_proxies:
+        yield "trusted_proxies: empty, so the log shows the load balancer in place of the client"
+    if not settings.cookie_secure:
+        yield "cookie_secure: false, so sessions travel over plain http too"
+    if not settings.cookie_http_only:
+        yield "cookie_http_only: false, so scripts of the applications can read sessions"
+    if settings.cookie_domain is not None:
+        yield (
+            f"cookie_domain: every host under {settings.cookie_domain} is sent the session cookie"
+        )
+    if settings.timeout_read == 0:
+        yield "timeout_read: 0s, so a client that stalls holds its connection for ever"
+    if settings.session_idle > settings.cookie_expire:
+        yield (
+            f"session_idle: {written(settings.session_idle)} is longer than cookie_expire and "
+            "never comes to pass"
+        )
+    if not settings.headers:
+        yield "headers: none, so browsers are not told to stay on https"
+
+
+def _route_dangers(route: RouteSettings) -> Iterator[str]:
+    if route.allow_public_unauthenticated_access:
+        yield f"public: {route.from_.text} is open to everybody, without sign-in"
+    if not route.admits:
+        yield f"nobody may use {route.from_.text}: it has no allowed_users, _groups or _domains"
+    if route.tls_skip_verify:
+        yield f"tls_skip_verify: whoever stands between can be {route.to.text}"
+    if route.from_.scheme == "http":
+        yield f"from: {route.from_.text} is served without TLS"

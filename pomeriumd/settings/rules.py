@@ -1,0 +1,288 @@
+"""
+What settings must be *together*: rules over values that are each good by themselves.
+
+A rule names the values it needs and is asked only if all of them could be read, so that a
+fault is reported once. What it finds it puts at the value that the operator should change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from pomeriumd.errors import Problem
+from pomeriumd.settings.addresses import is_loopback
+from pomeriumd.settings.fields import shown, written
+from pomeriumd.settings.node import Node, place
+
+
+@attrs.define
+class Draft:
+    """Values that are good so far, and the node they came from."""
+
+    node: Node
+    values: dict[str, Any]
+    problems: list[Problem]
+
+    def at(self, key: str, text: str) -> Problem:
+        """Return a problem at one of the keys, or at the whole where it was not written."""
+        child = self.node.entries.get(key)
+        if child is not None:
+            return child.problem(text)
+        path = f"{self.node.path}.{key}" if self.node.path else key
+        return Problem(place(path, self.node.where), text)
+
+    def given(self, key: str) -> bool:
+        """Return whether the operator wrote this key."""
+        return key in self.node.entries
+
+
+@attrs.frozen
+class Rule:
+    """One rule, and the values without which it cannot be asked."""
+
+    needs: frozenset[str]
+    ask: Callable[[Draft], Iterator[Problem]]
+
+
+_Ask = Callable[[Draft], Iterator[Problem]]
+
+_route_rules: list[Rule] = []
+_global_rules: list[Rule] = []
+
+
+def _rule(rules: list[Rule], *needs: str) -> Callable[[_Ask], _Ask]:
+    def keep(ask: _Ask) -> _Ask:
+        rules.append(Rule(frozenset(needs), ask))
+        return ask
+
+    return keep
+
+
+ALLOWED = (
+    "allowed_users",
+    "allowed_groups",
+    "allowed_domains",
+    "allow_any_authenticated_user",
+)
+
+
+@_rule(_route_rules, "path", "prefix", "regex")
+def _one_matcher(draft: Draft) -> Iterator[Problem]:
+    given = [name for name in ("path", "prefix", "regex") if draft.given(name)]
+    if len(given) > 1:
+        yield draft.at(given[1], f"want one of path, prefix and regex, got {' and '.join(given)}")
+
+
+@_rule(_route_rules, "allow_public_unauthenticated_access", *ALLOWED)
+def _public_is_public(draft: Draft) -> Iterator[Problem]:
+    given = [name for name in ALLOWED if draft.values[name]]
+    if given and draft.values["allow_public_unauthenticated_access"]:
+        yield draft.at(
+            "allow_public_unauthenticated_access",
+            f"lets everybody in, and {', '.join(given)} would not count; want one or the other",
+        )
+
+
+TLS = (
+    "tls_skip_verify",
+    "tls_custom_ca",
+    "tls_client_cert",
+    "tls_client_key",
+    "tls_server_name",
+)
+
+
+@_rule(_route_rules, "to", *TLS)
+def _tls_needs_https(draft: Draft) -> Iterator[Problem]:
+    if draft.values["to"].scheme == "http":
+        for name in TLS:
+            if draft.values[name]:
+                yield draft.at(name, "means nothing: the application is reached over http://")
+
+
+@_rule(_route_rules, "tls_client_cert", "tls_client_key")
+def _whole_client_pair(draft: Draft) -> Iterator[Problem]:
+    for name, other in (
+        ("tls_client_cert", "tls_client_key"),
+        ("tls_client_key", "tls_client_cert"),
+    ):
+        if draft.values[name] is None and draft.values[other] is not None:
+            yield draft.at(name, f"missing; half of a pair does not do, and {other} is there")
+
+
+@_rule(_route_rules, "tls_skip_verify", "tls_custom_ca")
+def _verify_or_not(draft: Draft) -> Iterator[Problem]:
+    if draft.values["tls_skip_verify"] and draft.values["tls_custom_ca"]:
+        yield draft.at(
+            "tls_skip_verify", "with it tls_custom_ca is not looked at; want one of them"
+        )
+
+
+@_rule(_global_rules, "certificates", "insecure_server")
+def _tls_or_not(draft: Draft) -> Iterator[Problem]:
+    certificates, insecure = draft.values["certificates"], draft.values["insecure_server"]
+    if not certificates and not insecure:
+        yield draft.at(
+            "certificates",
+            "missing; want at least one {cert, key}, or 'insecure_server: true' behind a load "
+            "balancer that ends TLS",
+        )
+    if certificates and insecure:
+        yield draft.at(
+            "insecure_server", "with it the certificates are not used; want one or the other"
+        )
+
+
+@_rule(_global_rules, "shared_secret", "cookie_secret")
+def _different_secrets(draft: Draft) -> Iterator[Problem]:
+    if draft.values["shared_secret"] == draft.values["cookie_secret"]:
+        yield draft.at("cookie_secret", "is the same as shared_secret; want another one")
+
+
+@_rule(_global_rules, "cookie_same_site", "cookie_secure")
+def _none_needs_secure(draft: Draft) -> Iterator[Problem]:
+    if draft.values["cookie_same_site"] == "none" and not draft.values["cookie_secure"]:
+        yield draft.at(
+            "cookie_same_site", "'none' needs cookie_secure; browsers drop the cookie else"
+        )
+
+
+def _covered(host: str, domain: str) -> bool:
+    return host == domain or host.endswith("." + domain)
+
+
+@_rule(_global_rules, "cookie_domain", "authenticate_service_url", "drafts")
+def _domain_covers_hosts(draft: Draft) -> Iterator[Problem]:
+    domain = draft.values["cookie_domain"]
+    if domain is None:
+        return
+    origins = [draft.values["authenticate_service_url"]]
+    origins += [
+        route.values["from_"] for route in draft.values["drafts"] if "from_" in route.values
+    ]
+    for host in dict.fromkeys(origin.host for origin in origins):
+        if not _covered(host, domain):
+            yield draft.at(
+                "cookie_domain", f"does not cover {shown(host)}; no session would hold there"
+            )
+
+
+@_rule(_global_rules, "authenticate_service_url", "insecure_server")
+def _authenticate_is_https(draft: Draft) -> Iterator[Problem]:
+    origin = draft.values["authenticate_service_url"]
+    if (
+        origin.scheme == "http"
+        and not draft.values["insecure_server"]
+        and not is_loopback(origin.host)
+    ):
+        yield draft.at("authenticate_service_url", f"want https://, got {shown(origin.text)}")
+
+
+@_rule(_global_rules, "cookie_secure", "authenticate_service_url", "drafts")
+def _secure_cookies_travel(draft: Draft) -> Iterator[Problem]:
+    if not draft.values["cookie_secure"]:
+        return
+    text = (
+        "with http:// the browser keeps secure cookies back; want https://, or cookie_secure: false"
+    )
+    for part, key, name in (
+        (draft, "authenticate_service_url", "authenticate_service_url"),
+        *((route, "from_", "from") for route in draft.values["drafts"]),
+    ):
+        origin = part.values.get(key)
+        if origin and origin.scheme == "http" and not is_loopback(origin.host):
+            yield part.at(name, text)
+
+
+@_rule(_global_rules, "authenticate_service_url", "drafts")
+def _authenticate_is_ours(draft: Draft) -> Iterator[Problem]:
+    # By host and not by origin: cookies do not know ports, so an application on another port
+    # of this host would be sent the cookie that renews sessions.
+    host = draft.values["authenticate_service_url"].host
+    for route in draft.values["drafts"]:
+        origin = route.values.get("from_")
+        if origin is not None and origin.host == host:
+            yield route.at(
+                "from", f"{shown(host)} is the host of authenticate_service_url; want another"
+            )
+
+
+MATCHER = ("path", "prefix", "regex")
+
+
+@_rule(_global_rules, "drafts")
+def _no_route_twice(draft: Draft) -> Iterator[Problem]:
+    seen: dict[object, Draft] = {}
+    for route in draft.values["drafts"]:
+        if not {"from_", *MATCHER} <= route.values.keys():
+            continue
+        origin, *matcher = (route.values[name] for name in ("from_", *MATCHER))
+        # Without the port: a request is matched by its host, as in Pomerium.
+        first = seen.setdefault((origin.host, *matcher), route)
+        if first is not route:
+            yield route.at(
+                "from", f"takes the same requests as {first.node.path}; this one never gets any"
+            )
+
+
+NEEDS_URL = frozenset({"oidc", "okta", "auth0", "cognito", "ping"})
+"""Kinds of provider of which each customer has an issuer of its own."""
+
+
+@_rule(_global_rules, "idp_provider", "idp_provider_url")
+def _provider_has_url(draft: Draft) -> Iterator[Problem]:
+    kind = draft.values["idp_provider"]
+    if kind in NEEDS_URL and draft.values["idp_provider_url"] is None:
+        yield draft.at("idp_provider_url", f"missing; {kind} has no issuer common to all")
+
+
+@_rule(_global_rules, "idp_scopes")
+def _openid_asked(draft: Draft) -> Iterator[Problem]:
+    scopes = draft.values["idp_scopes"]
+    if scopes is not None and "openid" not in scopes:
+        yield draft.at("idp_scopes", "lacks openid, without which there is no sign-in")
+
+
+@_rule(_global_rules, "idp_signing_algorithms")
+def _some_algorithm(draft: Draft) -> Iterator[Problem]:
+    if not draft.values["idp_signing_algorithms"]:
+        yield draft.at("idp_signing_algorithms", "want at least one, got an empty list")
+
+
+OURS = frozenset(
+    {
+        *("client_id", "client_secret", "code_challenge", "code_challenge_method", "nonce"),
+        *("redirect_uri", "request", "request_uri", "response_mode", "response_type"),
+        *("scope", "state"),
+    }
+)
+"""Parameters of the authorization request that the sign-in depends on."""
+
+
+@_rule(_global_rules, "idp_request_params")
+def _parameters_not_ours(draft: Draft) -> Iterator[Problem]:
+    for name, _ in draft.values["idp_request_params"]:
+        if name in OURS:
+            hint = "; see idp_scopes" if name == "scope" else ""
+            node = draft.node.entries["idp_request_params"].entries[name]
+            yield node.problem(f"{name} is set by the sign-in itself{hint}")
+
+
+def _ordered(shorter: str, longer: str) -> None:
+    @_rule(_global_rules, shorter, longer)
+    def ask(draft: Draft) -> Iterator[Problem]:
+        small, large = draft.values[shorter], draft.values[longer]
+        if small > large:
+            key = shorter if draft.given(shorter) else longer
+            text = f"want {shorter} ({written(small)}) no longer than {longer} ({written(large)})"
+            yield draft.at(key, text)
+
+
+_ordered("session_recheck", "session_recheck_max")
+_ordered("session_recheck_max", "cookie_expire")
+
+ROUTE_RULES = tuple(_route_rules)
+GLOBAL_RULES = tuple(_global_rules)
