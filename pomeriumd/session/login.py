@@ -36,6 +36,28 @@ LOGIN_COOKIE_MISSING = (
 """Why a login cannot be finished, in plain sentences."""
 
 
+AGAIN = "again"
+"""Marks a login that takes the place of one whose cookie did not come back. It travels
+with the login, not in a cookie: where cookies are lost, it must not be lost with them."""
+
+
+class LoginCookieMissing(LoginFailed):
+    """
+    A hand-off is good, but its login's cookie did not come with it.
+
+    Args:
+        redirect: where the browser wanted to go: an absolute URL at this very host.
+        again: it is the second time: beginning once more would go round in circles.
+    """
+
+    def __init__(self, redirect: str, *, again: bool) -> None:
+        super().__init__(
+            "login cookie is missing at the route host", "login-cookie", LOGIN_COOKIE_MISSING
+        )
+        self.redirect = redirect
+        self.again = again
+
+
 @attrs.frozen(kw_only=True)
 class LoginSite:
     """
@@ -77,6 +99,7 @@ def begin_login(
     session: Session | None,
     now: float,
     random: Callable[[int], bytes],
+    again: bool = False,
 ) -> tuple[str, list[Field]]:
     """
     Begin a sign-in.
@@ -90,6 +113,7 @@ def begin_login(
         session: the one that is to be renewed, if there is one.
         now: seconds since the epoch.
         random: returns that many unpredictable bytes.
+        again: it takes the place of one whose cookie did not come back.
 
     Returns:
         The URL at authenticate to redirect to, and the Set-Cookie fields.
@@ -101,7 +125,7 @@ def begin_login(
     )
     request = SignInRequest(
         redirect=goal.url,
-        login=f"{login}.{_digest(secret)}",
+        login=f"{login}.{_digest(secret)}" + (f".{AGAIN}" if again else ""),
         seen=0 if session is None else session.seen,
     )
     return sign_in_url(site.keys.signed_url, site.authenticate, request, now), fields
@@ -121,8 +145,8 @@ def finish_login(
         now: seconds since the epoch.
 
     Raises:
-        LoginFailed: the hand-off is not for this host, is too old, or its login was not
-            begun by this browser.
+        LoginFailed: the hand-off is not for this host, or is too old.
+        LoginCookieMissing: its login was not begun by this browser.
         BadMessage: a parameter stands twice, or the query cannot be read.
     """
     pairs = list(pairs)
@@ -140,14 +164,13 @@ def finish_login(
             "It was made by another sign-in service than the one that is configured.",
         )
     login, _, digest = handoff.login.partition(".")
+    digest, _, mark = digest.partition(".")
     logins = site.logins(audience)
     begun = logins.find(pairs, login, now=now)
     if begun is None or not hmac.compare_digest(
         _digest(str(begun.get("secret"))).encode(), digest.encode()
     ):
-        raise LoginFailed(
-            "login cookie is missing at the route host", "login-cookie", LOGIN_COOKIE_MISSING
-        )
+        raise LoginCookieMissing(handoff.redirect, again=mark == AGAIN)
     session = handoff.session
     age = max(int(session.expires - now), 0)
     fields = write(site.shape, encode(session, site.keys.route_session), max_age=age, pairs=pairs)

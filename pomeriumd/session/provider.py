@@ -48,7 +48,12 @@ class ProviderSession:
 
 
 def seal_provider(
-    keys: KeyRing, session: ProviderSession, *, audience: str, random: Callable[[int], bytes]
+    keys: KeyRing,
+    session: ProviderSession,
+    *,
+    audience: str,
+    issuer: str,
+    random: Callable[[int], bytes],
 ) -> str:
     """
     Return the session as a cookie's value.
@@ -58,6 +63,7 @@ def seal_provider(
         session: what to keep. Tokens that do not fit are left out: first the ID token,
             then the refresh token, without which a renewal goes by way of the provider.
         audience: ``host:port`` of authenticate.
+        issuer: the provider in the settings; its sessions open under no other.
         random: returns that many unpredictable bytes.
     """
     for each in (
@@ -68,17 +74,17 @@ def seal_provider(
         plain = orjson.dumps(_content(each))
         if _sealed_size(plain) <= VALUE_SIZE:
             break
-    return seal(keys, plain, context=_context(audience), random=random)
+    return seal(keys, plain, context=_context(audience, issuer), random=random)
 
 
-def open_provider(keys: KeyRing, sealed: str, *, audience: str) -> ProviderSession:
+def open_provider(keys: KeyRing, sealed: str, *, audience: str, issuer: str) -> ProviderSession:
     """
     Return the session in a cookie's value; its times are for the caller to judge.
 
     Raises:
         BadToken: made elsewhere, altered, or of another version.
     """
-    content = orjson.loads(unseal(keys, sealed, context=_context(audience)))
+    content = orjson.loads(unseal(keys, sealed, context=_context(audience, issuer)))
     check_version(content, VERSION)
     return ProviderSession(
         id=text(content, "sid"),
@@ -118,5 +124,5 @@ def _sealed_size(plain: bytes) -> int:
     return -(-octets * 4 // 3)
 
 
-def _context(audience: str) -> bytes:
-    return f"provider session 1\n{audience}".encode()
+def _context(audience: str, issuer: str) -> bytes:
+    return f"provider session 1\n{audience}\n{issuer}".encode()
