@@ -197,7 +197,12 @@ class UpstreamConnection(Protocol):
 
     def send(self, octets: bytes) -> None:
         """Write a piece of the request's body."""
-        self._out.append(octets if self._tunnel else self._parser.data(octets))
+        if self._tunnel:
+            # Either direction shows that a tunnel is in use.
+            self.due = self._deadlines.now + self._stall
+            self._out.append(octets)
+        else:
+            self._out.append(self._parser.data(octets))
 
     def flush(self) -> None:
         """Write once for all that was given."""
@@ -299,7 +304,7 @@ def _tell_one(sink: Answers, event: Response | Data | End) -> None:
         sink.end(event.trailers)
 
 
-def _unowned(connection: UpstreamConnection, reusable: bool) -> None:
+def _unowned(connection: UpstreamConnection, _: bool) -> None:
     connection.close()
 
 

@@ -98,6 +98,10 @@ class Forward:
         )
         connection.expect(way.timeout, way.stall)
         exchange.listen(relay)
+        if request.length == 0:
+            # Said here and not only by the client's connection, which says it once: a
+            # second try has to hear it too.
+            relay.end(())
 
     def _answered(self) -> None:
         self.exchange.facts.upstream = self.clock() - self._began

@@ -37,8 +37,7 @@ class Generation:
     pages: Pages
     own: OwnPages
     trusted: TrustedProxies
-    authenticate: Callable[[Call], Awaitable[Answer]] | None
-    """The authenticate service, when this process runs it too."""
+    authenticate: Callable[[Call], Awaitable[Answer]]
     authenticate_host: bytes
     small_body: int
     """Bytes that a page of ours takes."""

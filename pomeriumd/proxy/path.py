@@ -15,7 +15,7 @@ import attrs
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pomeriumd.access.decision import Allow, Deny, SignIn
+from pomeriumd.access.decision import Allow, Deny, SignIn, explain
 from pomeriumd.answers.call import Call
 from pomeriumd.errors import Denied, NoRoute, PomeriumError, Side, Unauthenticated
 from pomeriumd.http.negotiate import is_navigation
@@ -68,7 +68,7 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     # Before the decision, since what the provider says now may differ from what it said.
     if standing is Standing.RECHECK and not route.policy.public and is_navigation(request):
         facts.decision = "recheck"
-        exchange.reply(here.logins.begin(request, route, now))
+        exchange.reply(here.logins.begin(request, now, session))
         return
 
     # The decision, by the policy of this very route.
@@ -82,16 +82,17 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
             facts.decision = "public" if route.policy.public else "allow"
         case SignIn() if is_navigation(request):
             facts.decision = "sign-in"
-            exchange.reply(here.logins.begin(request, route, now))
+            exchange.reply(here.logins.begin(request, now, session))
             return
         case SignIn():
             facts.decision = "sign-in"
             raise Unauthenticated("no session, and no navigation that could get one")
         case Deny():
             facts.decision = "deny"
-            raise Denied("the route's policy says no", decision.reasons)
+            raise Denied("the route's policy says no", explain(decision.reasons))
     if request.upgrade is not None and not route.settings.allow_websockets:
-        raise Denied("websockets are off for this route", ("websockets-off",))
+        facts.reasons = ("websockets-off",)
+        raise Denied("websockets are off for this route", explain(facts.reasons))
 
     # The head for the upstream. Forged identity and forwarded fields come off here, for
     # every route and under every spelling, in the same pass that adds ours.
@@ -161,22 +162,21 @@ def fail(exchange: Exchange, here: Generation, error: BaseException) -> None:
             error,
             call,
             who=facts.user or None,
-            sign_in_url=here.logins.hint(exchange.request, facts.route),
+            sign_in_url=here.logins.hint(facts.route),
         )
     )
 
 
 async def _own_page(exchange: Exchange, here: Generation, client: str) -> None:
+    request = exchange.request
     exchange.facts.decision = "own"
     body = b""
-    if exchange.request.length != 0:
+    if request.length != 0:
         body = await SmallBody(exchange, here.small_body).read()
-    call = Call(request=exchange.request, request_id=exchange.id, body=body, client=client)
-    if here.own.takes(exchange.request):
-        answer = await here.own.answer(call)
-    elif here.authenticate is not None:
-        answer = await here.authenticate(call)
-    else:
-        raise NoRoute("authenticate does not run here")
+    call = Call(request=request, request_id=exchange.id, body=body, client=client)
+    if request.host != here.authenticate_host or here.own.everywhere(request):
+        exchange.reply(here.own.answer(call))
+        return
+    answer = await here.authenticate(call)
     if not exchange.over:
         exchange.reply(answer)

@@ -11,7 +11,7 @@ then cuts the connection, so that a client sees a broken answer and never a shor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import attrs
 
@@ -41,7 +41,7 @@ class Relay:
     exchange: Exchange
     connection: UpstreamConnection
     fields: Callable[[list[Field]], list[Field]]
-    trailers: Callable[[tuple[Field, ...]], Iterable[Field]]
+    trailers: Callable[[tuple[Field, ...]], tuple[Field, ...]]
     failed: Callable[[PomeriumError], None]
     answered: Callable[[], None]
     request_done: bool = False
@@ -53,10 +53,10 @@ class Relay:
             self.connection.send(octets)
 
     def end(self, trailers: tuple[Field, ...]) -> None:
-        """Pass the end of the request on."""
-        self.request_done = True
-        if not self.over:
-            self.connection.finish(tuple(self.trailers(trailers)) if trailers else ())
+        """Pass the end of the request on, once."""
+        if not self.over and not self.request_done:
+            self.request_done = True
+            self.connection.finish(self.trailers(trailers) if trailers else ())
 
     def lost(self, error: PomeriumError) -> None:
         """The client left: the upstream's work is for nobody."""

@@ -32,5 +32,5 @@ def run(work: Coroutine[Deferred[Any], Any, None], failed: Callable[[BaseExcepti
 
 
 def _tell(failure: Failure, failed: Callable[[BaseException], None]) -> None:
-    if failure.check(CancelledError) is None:
+    if failure.check(CancelledError) is None and failure.value is not None:
         failed(failure.value)

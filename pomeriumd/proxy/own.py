@@ -1,0 +1,238 @@
+"""
+The pages of our own on route hosts: who am I, sign in and out, health, keys.
+
+They are ours on every host; an application can never receive a request for them. Each is
+judged by its exact path: nothing is decided on a substring of a URL (CVE-2023-33189).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+import pomeriumd
+from pomeriumd.access.assertion import IdentityHeaders
+from pomeriumd.answers.answer import Answer
+from pomeriumd.answers.call import Call
+from pomeriumd.answers.pages import CSRF_FIELD, ICON, STYLESHEET, Pages
+from pomeriumd.crypto.keys import KeyRing
+from pomeriumd.errors import Denied, MethodNotAllowed, NoRoute, Unauthenticated
+from pomeriumd.http.cookies import cookies
+from pomeriumd.http.events import Request
+from pomeriumd.http.negotiate import is_navigation
+from pomeriumd.http.query import parameters
+from pomeriumd.proxy.logins import Logins, redirect
+from pomeriumd.proxy.sessions import Sessions
+from pomeriumd.session.csrf import csrf_token, csrf_valid
+from pomeriumd.session.login import LoginCookieMissing, finish_login, forget
+from pomeriumd.session.session import Session
+from pomeriumd.session.sign_in import sign_out_url
+from pomeriumd.session.target import target
+
+SIGN_OUT_ACTION = "sign out"
+
+EVERYWHERE = frozenset(
+    {
+        b"/ping",
+        b"/healthz",
+        b"/robots.txt",
+        STYLESHEET.encode("ascii"),
+        ICON.encode("ascii"),
+        b"/.well-known/pomerium/jwks.json",
+    }
+)
+"""Paths that answer alike on every host, that of authenticate with them."""
+
+OURS = b"/.pomerium/"
+"""What begins so is ours on every route host."""
+
+READ = frozenset({b"GET", b"HEAD"})
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class OwnPages:
+    """
+    Answers the paths that are ours.
+
+    Args:
+        csrf_keys: of the forms on route hosts.
+        recheck_minutes: how long another host may go on after a sign-out.
+        now: seconds since the epoch.
+    """
+
+    logins: Logins
+    sessions: Sessions
+    identity: IdentityHeaders
+    pages: Pages
+    csrf_keys: KeyRing
+    recheck_minutes: int
+    now: Callable[[], float]
+    _by_path: Mapping[bytes, Callable[[Call], Answer]] = attrs.field(init=False)
+
+    @_by_path.default
+    def _paths(self) -> Mapping[bytes, Callable[[Call], Answer]]:
+        return {
+            b"/ping": self._ping,
+            b"/healthz": lambda _: self.pages.plain(200, "OK"),
+            b"/robots.txt": lambda _: self.pages.plain(200, "User-agent: *\nDisallow: /\n"),
+            STYLESHEET.encode("ascii"): self.pages.stylesheet,
+            ICON.encode("ascii"): self.pages.icon,
+            b"/.well-known/pomerium/jwks.json": self._jwks,
+            b"/.pomerium": lambda _: redirect("/.pomerium/"),
+            b"/.pomerium/": self._who,
+            b"/.pomerium/sign_in": self._sign_in,
+            b"/.pomerium/sign_out": self._sign_out,
+            b"/.pomerium/callback/": self._callback,
+        }
+
+    def everywhere(self, request: Request) -> bool:
+        """Say whether the request is for a page that is the same on every host."""
+        return request.path in EVERYWHERE
+
+    def takes(self, request: Request) -> bool:
+        """Say whether the request is for us on a route host."""
+        path = request.path
+        return path.startswith(OURS) or path in self._by_path
+
+    def answer(self, call: Call) -> Answer:
+        """
+        Return the page.
+
+        Raises:
+            ClientError: there is no such page, or not for this request.
+        """
+        request = call.request
+        page = self._by_path.get(request.path)
+        if page is None or not (self.everywhere(request) or request.host in self.logins.origins):
+            raise NoRoute("no page of ours at this host and path")
+        if request.method not in READ and request.path != b"/.pomerium/sign_out":
+            raise MethodNotAllowed(f"page of ours takes GET, got {request.method.decode('ascii')}")
+        return page(call)
+
+    def _ping(self, call: Call) -> Answer:
+        return self.pages.plain(200, f"pomeriumd/{pomeriumd.__version__}\n")
+
+    def _jwks(self, call: Call) -> Answer:
+        fields = (
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"public, max-age=300"),
+            (b"access-control-allow-origin", b"*"),
+        )
+        return Answer(200, fields, self.identity.jwks())
+
+    def _session(self, call: Call) -> Session | None:
+        found = self.sessions.find(call.request, self.now())
+        return None if found is None else found[0].session
+
+    def _who(self, call: Call) -> Answer:
+        session = self._session(call)
+        if session is None:
+            if is_navigation(call.request):
+                return self.logins.begin(call.request, self.now())
+            raise Unauthenticated("no session")
+        return self.pages.who(
+            call,
+            session,
+            csrf=self._token(session),
+            limits=self.sessions.limits,
+            now=self.now(),
+        )
+
+    def _sign_in(self, call: Call) -> Answer:
+        """Begin a sign-in for a script's window; it ends at the same host, nowhere else."""
+        wanted = parameters(call.request.query).get("pomerium_redirect_uri")
+        return self._begin_at(call, "" if wanted is None else wanted)
+
+    def _begin_at(self, call: Call, url: str, *, again: bool = False) -> Answer:
+        """Begin a sign-in that comes back to a URL, if that is at this very host."""
+        path, query = b"/", None
+        if url:
+            goal = target(url)
+            if goal.origin == self.logins.origins[call.request.host]:
+                rest, mark, tail = goal.rest.encode("ascii").partition(b"?")
+                path, query = rest, tail if mark else None
+        return self.logins.begin_for(call.request, path, query, self.now(), again=again)
+
+    def _sign_out(self, call: Call) -> Answer:
+        """Show the button on GET; act on POST alone, and only with the session's own token."""
+        request, session = call.request, self._session(call)
+        if request.method in READ:
+            csrf = "" if session is None else self._token(session)
+            who = None if session is None else session.identity.shown
+            return self.pages.sign_out(
+                call, csrf=csrf, who=who, recheck_minutes=self.recheck_minutes
+            )
+        if request.method != b"POST":
+            raise MethodNotAllowed("sign-out takes GET and POST")
+        if session is not None and not self._is_form_of(session, call):
+            raise Denied(
+                "sign-out form without its token",
+                ["The form was not one of ours, or it was shown to another session."],
+            )
+        site, host = self.logins.site, request.host
+        audience = self.sessions.audiences[host]
+        cleared = tuple(forget(site, cookies(request.fields), audience=audience))
+        if session is None:
+            page = self.pages.signed_out(
+                call,
+                recheck_minutes=self.recheck_minutes,
+                provider_logout=False,
+                home=self.logins.origins[host] + "/",
+            )
+            return attrs.evolve(page, fields=(*page.fields, *cleared))
+        self.sessions.forget(host, session)
+        onward = self.pages.onward(
+            call,
+            sign_out_url(
+                site.keys.signed_url,
+                site.authenticate,
+                session_id=session.id,
+                redirect=self.logins.origins[host] + "/",
+                now=self.now(),
+            ),
+        )
+        return attrs.evolve(onward, fields=(*onward.fields, *cleared))
+
+    def _callback(self, call: Call) -> Answer:
+        """Finish a sign-in; one whose cookie is missing begins anew, once."""
+        request = call.request
+        try:
+            finished = finish_login(
+                self.logins.site,
+                cookies(request.fields),
+                audience=self.sessions.audiences[request.host],
+                query=request.query,
+                now=self.now(),
+            )
+        except LoginCookieMissing as missing:
+            if self._session(call) is not None:
+                # Another tab was faster, and its login has cleared this one's cookie.
+                return redirect(self._at_home(request, missing.redirect))
+            if missing.again:
+                raise
+            return self._begin_at(call, missing.redirect, again=True)
+        return redirect(finished.redirect, finished.fields)
+
+    def _at_home(self, request: Request, url: str) -> str:
+        """Return the URL if it is at this very host, and the host's root otherwise."""
+        home = self.logins.origins[request.host]
+        return url if target(url).origin == home else f"{home}/"
+
+    def _token(self, session: Session) -> str:
+        return csrf_token(
+            self.csrf_keys,
+            session_id=session.id,
+            audience=session.audience,
+            action=SIGN_OUT_ACTION,
+        )
+
+    def _is_form_of(self, session: Session, call: Call) -> bool:
+        given = parameters(call.body).get(CSRF_FIELD, "")
+        return csrf_valid(
+            self.csrf_keys,
+            given,
+            session_id=session.id,
+            audience=session.audience,
+            action=SIGN_OUT_ACTION,
+        )

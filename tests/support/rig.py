@@ -1,0 +1,176 @@
+"""
+The whole way of a request in memory: a client, the real path, an upstream.
+
+Everything between the two transports is the product's own, built by ``daemon.build`` from
+settings; only sockets, time and chance are doubles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.web.iweb import IAgent, IResponse
+from zope.interface import implementer
+
+from pomeriumd.crypto.keys import SharedKeys
+from pomeriumd.daemon.access_log import AccessEntry
+from pomeriumd.daemon.build import World, build, times
+from pomeriumd.daemon.front import Front
+from pomeriumd.http.limits import Limits
+from pomeriumd.net.deadlines import Deadlines
+from pomeriumd.net.server import ServerConnection
+from pomeriumd.net.upstream import Upstreams
+from pomeriumd.proxy.path import Edge
+from pomeriumd.session.session import Identity, Session
+from pomeriumd.session.token import encode
+from pomeriumd.settings.model import RouteSettings
+from tests.support.serving import MemoryClient
+from tests.support.settings import AUTHENTICATE, ISSUER, SHARED, make_settings
+from tests.support.upstreams import MemoryUpstreams
+
+NOW = 1_790_000_000
+"""A Monday in September 2026."""
+
+ALICE = Identity(issuer=ISSUER, subject="alice", email="alice@example.com", groups=("staff",))
+MALLORY = Identity(issuer=ISSUER, subject="mallory", email="mallory@example.org")
+
+
+@implementer(IAgent)
+class NoProvider:
+    """A provider that nobody may ask in this test."""
+
+    def request(self, *asked: Any, **more: Any) -> Deferred[IResponse]:
+        """Refuse."""
+        del more
+        return fail(AssertionError(f"the provider was asked: {asked[:2]}"))
+
+
+@attrs.define(eq=False)
+class Chance:
+    """Bytes that are different each time and the same in each run."""
+
+    count: int = 0
+
+    def __call__(self, size: int) -> bytes:
+        """Return ``size`` of them."""
+        self.count += 1
+        return hashlib.shake_128(b"%d" % self.count).digest(size)
+
+
+class Rig:
+    """A daemon in memory."""
+
+    def __init__(self, *routes: RouteSettings, agent: IAgent | None = None, **more: Any) -> None:
+        self.settings = make_settings(*routes, **more)
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.upstreams = MemoryUpstreams()
+        self.logged: list[AccessEntry] = []
+        self.world = World(
+            agent=agent or NoProvider(),
+            clock=self.clock,
+            now=self.clock.seconds,
+            random=Chance(),
+        )
+        limits, deadlines = Limits(), Deadlines(self.clock)
+        self.front = Front(
+            generation=build(self.settings, SHARED, self.world, limits),
+            edge=Edge(
+                upstreams=Upstreams(self.upstreams, limits, deadlines, self.clock),
+                now=self.clock.seconds,
+                clock=self.clock.seconds,
+            ),
+            limits=limits,
+            times=times(self.settings),
+            deadlines=deadlines,
+            record=self.logged.append,
+            run_id="rig",
+        )
+
+    def connect(self) -> MemoryClient:
+        """Open a connection."""
+        client = MemoryClient(ServerConnection(self.front))
+        client.protocol.makeConnection(client.transport)
+        return client
+
+    def session(self, identity: Identity = ALICE, **more: Any) -> Session:
+        """Return a session at app.example.com that has just begun."""
+        now = int(self.clock.seconds())
+        given: dict[str, Any] = {
+            "id": "session-1",
+            "identity": identity,
+            "issuer": AUTHENTICATE.text,
+            "audience": "app.example.com:443",
+            "auth_time": now,
+            "checked": now,
+            "recheck": now + 600,
+            "seen": now,
+            "expires": now + 14 * 3600,
+        }
+        return Session(**(given | more))
+
+    def token(self, identity: Identity = ALICE, **more: Any) -> str:
+        """Return the token of such a session."""
+        return encode(self.session(identity, **more), SharedKeys.derived([SHARED]).route_session)
+
+    def cookie(self, identity: Identity = ALICE, **more: Any) -> bytes:
+        """Return a Cookie field's value with such a session."""
+        return b"__Host-_pomerium=" + self.token(identity, **more).encode("ascii")
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, in steps that no tick is skipped by."""
+        for _ in range(int(seconds * 2)):
+            self.clock.advance(0.5)
+
+
+NAVIGATION = (
+    (b"accept", b"text/html,application/xhtml+xml"),
+    (b"sec-fetch-mode", b"navigate"),
+    (b"sec-fetch-dest", b"document"),
+)
+
+
+def request(
+    target: bytes = b"/",
+    *fields: tuple[bytes, bytes],
+    method: bytes = b"GET",
+    host: bytes = b"app.example.com",
+    body: bytes = b"",
+) -> bytes:
+    """Return a request's bytes."""
+    lines = [b"%s %s HTTP/1.1" % (method, target), b"host: " + host]
+    lines += [name + b": " + value for name, value in fields]
+    if body:
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+@attrs.frozen
+class Got:
+    """An answer as a client reads it."""
+
+    status: int
+    fields: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def field(self, name: bytes) -> bytes:
+        """Return the one value of a field, b"" when it is not there."""
+        values = self.all(name)
+        assert len(values) < 2, f"{name!r} came {len(values)} times"
+        return values[0] if values else b""
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Return every value of a field."""
+        return [value for given, value in self.fields if given.lower() == name]
+
+
+def parse(octets: bytes) -> Got:
+    """Read one whole answer."""
+    head, _, body = octets.partition(b"\r\n\r\n")
+    line, *fields = head.split(b"\r\n")
+    pairs = [tuple(field.split(b": ", 1)) for field in fields]
+    return Got(int(line.split(b" ")[1]), pairs, body)  # type: ignore[arg-type]
