@@ -271,9 +271,14 @@ class Accepted(WriteAtOnce, tcp.Server):
         deadlines.watch(self)
         self.due = deadlines.now + seconds
 
+    def _settle(self) -> None:
+        """Nothing is waited for any more."""
+        self.listener.deadlines.forget(self)
+        self.due = math.inf
+
     def overdue(self) -> None:
         """The client took too long to take the rest, or to end its side."""
-        self.due = math.inf
+        self._settle()
         if self._lingering:
             self.connectionLost(Failure(main.CONNECTION_DONE))
         else:
@@ -294,6 +299,8 @@ class Accepted(WriteAtOnce, tcp.Server):
         self._read_ended = True
         if self._lingering:
             self.connectionLost(reason)
+        elif self.disconnecting and not self._broken:
+            return  # what is queued still goes out; with it our end
         else:
             super().readConnectionLost(reason)
 
@@ -301,12 +308,11 @@ class Accepted(WriteAtOnce, tcp.Server):
         """Tell the protocol, then the port."""
         if self.disconnected:
             return
-        listener = self.listener
-        listener.deadlines.forget(self)
+        self._settle()
         try:
             super().connectionLost(reason)
         finally:
-            listener.left()
+            self.listener.left()
 
 
 class PlainServer(Accepted):
