@@ -7,8 +7,7 @@ import sys
 
 import click
 
-from pomeriumd.errors import SettingsError
-from pomeriumd.settings.load import load
+from pomeriumd.settings.report import report
 
 
 @click.command("check")
@@ -24,12 +23,8 @@ def command(path: str) -> None:
     """
     Check a settings file, with the environment over it, as the daemon would.
 
-    Prints every problem with its place and exits 1, or says that all is well.
+    Prints every problem with its place and exits 1, or says what would be served.
     """
-    try:
-        settings = load(path, os.environ)
-    except SettingsError as error:
-        click.echo(f"{path}: {error}", err=True)
-        sys.exit(1)
-    count = len(settings.routes)
-    click.echo(f"{path}: good, {count} route{'' if count == 1 else 's'}")
+    text, status = report(path, os.environ)
+    click.echo(text, err=status != 0)
+    sys.exit(status)

@@ -113,7 +113,8 @@ class LineObserver:
         if self._readable:
             return self._for_a_person(level, when, message, more)
         head = {"level": level, "time": when, "message": message}
-        line = orjson.dumps({**more, **head}, option=orjson.OPT_APPEND_NEWLINE)
+        # Twice: first in order, and last in say.
+        line = orjson.dumps({**head, **more, **head}, option=orjson.OPT_APPEND_NEWLINE)
         if len(line) > LINE_SIZE:
             line = orjson.dumps({**head, "left_out": len(line)}, option=orjson.OPT_APPEND_NEWLINE)
         return line

@@ -83,8 +83,11 @@ class Site:
 
     async def _serve(self, exchange: Exchange) -> None:
         request = exchange.request
-        if request.path == b"/echo" and request.upgrade == b"websocket":
-            Echo(exchange, self.clock_).begin()
+        if request.path == b"/echo":
+            if request.upgrade == b"websocket":
+                Echo(exchange, self.clock_).begin()
+            else:
+                exchange.reply(json_answer(426, {"error": "This address speaks WebSocket only."}))
         elif request.path == b"/upload":
             _only(request, b"PUT", b"POST")
             exchange.listen(Upload(exchange))
@@ -149,7 +152,11 @@ class Site:
         if exchange.started:
             exchange.cut(error)
         else:
-            exchange.reply(json_answer(error.status, {"error": error.public}))
+            answer = json_answer(error.status, {"error": error.public})
+            if isinstance(error, _OtherMethod):
+                # RFC 9110 section 15.5.6.
+                answer = attrs.evolve(answer, fields=(*answer.fields, (b"allow", error.allow)))
+            exchange.reply(answer)
 
     # What a connection needs
 
@@ -205,9 +212,17 @@ class Site:
         self.connections.discard(connection)
 
 
+class _OtherMethod(MethodNotAllowed):
+    """Another method than those that the address takes."""
+
+    def __init__(self, allow: tuple[bytes, ...]) -> None:
+        super().__init__("the address does not take this method")
+        self.allow = b", ".join(allow)
+
+
 def _only(request: Request, *methods: bytes) -> None:
     if request.method not in methods:
-        raise MethodNotAllowed(f"{request.path.decode('latin-1')} does not take this method")
+        raise _OtherMethod(methods)
 
 
 def _ticks(query: bytes | None) -> int | None:

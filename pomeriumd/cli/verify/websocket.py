@@ -118,8 +118,7 @@ class Echo:
             self._next_ping = None
 
     def end(self, trailers: object) -> None:
-        """The client has ended its side."""
-        self._finish()
+        """Take note that the request had no body; the tunnel begins behind it."""
 
     def lost(self, error: PomeriumError) -> None:
         """The client is gone."""

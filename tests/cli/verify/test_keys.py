@@ -21,7 +21,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from pomeriumd.cli.verify.assertion import Keys, NoKeys
+from pomeriumd.cli.verify.assertion import NoKeys
 from pomeriumd.cli.verify.keys import (
     AGAIN,
     FRESH,
@@ -101,7 +101,8 @@ class KeySourceTests(SynchronousTestCase):
 
     def having(self, source: KeySource, kid: str) -> list[str]:
         """Return the ids of the keys."""
-        keys: Keys = self.successResultOf(Deferred.fromCoroutine(source.having(kid)))
+        asking: Deferred[Any] = Deferred.fromCoroutine(source.having(kid))
+        keys: dict[str, Any] = self.successResultOf(asking)
         return list(keys)
 
     def why_not(self, source: KeySource) -> str:
@@ -138,10 +139,13 @@ class KeySourceTests(SynchronousTestCase):
         """Requests that come while a question is out share its answer."""
         out: Deferred[Any] = Deferred()
         source = self.source(out)
-        waiting = [Deferred.fromCoroutine(source.having("a")) for _ in range(3)]
+        waiting: list[Deferred[Any]] = [
+            Deferred.fromCoroutine(source.having("a")) for _ in range(3)
+        ]
         out.callback(Answered(key_set("a")))
         for one in waiting:
-            self.assertEqual(list(self.successResultOf(one)), ["a"])
+            keys: dict[str, Any] = {**self.successResultOf(one)}
+            self.assertEqual(list(keys), ["a"])
         self.assertEqual(len(self.agent.asked), 1)
 
     def test_a_proxy_that_is_down_does_no_harm_yet(self) -> None:
