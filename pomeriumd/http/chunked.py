@@ -18,11 +18,11 @@ from pomeriumd.errors import BadMessage
 from pomeriumd.http.events import Field
 from pomeriumd.http.fields import read_fields, trailers_that_may_pass
 
-_EXTENSIONS = rb"(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?"
+_EXTENSIONS = rb"(?:;[\t\x20-\x7e\x80-\xff]*)?"
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(" + _EXTENSIONS + rb")\r\n")
 
-_SIZE_SO_FAR = re.compile(rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]*|" + _EXTENSIONS + rb"\r?))?")
+_SIZE_SO_FAR = re.compile(rb"(?:[0-9A-Fa-f]{1,16}" + _EXTENSIONS + rb"\r?)?")
 
 
 def chunk(octets: bytes) -> bytes:

@@ -129,12 +129,10 @@ class HeadReader(Generic[P]):
             large: it is over the bound, complete or not.
         """
         if not self._held and octets[:1] in self.begins:
-            end = octets.find(_END) + 4
-            if end == len(octets) <= self.size:
+            end = octets.find(_END)
+            if 0 <= end <= self.size - len(_END):
                 self._passed = False
-                return octets, b""
-            if 4 <= end <= self.size:  # noqa: PLR2004 - the empty line's own bytes
-                self._passed = False
+                end += len(_END)
                 return octets[:end], octets[end:]
         return self._gather(octets)
 
@@ -152,12 +150,12 @@ class HeadReader(Generic[P]):
         if held[:1] not in self.begins:
             raise self.broken("head does not begin like one")
         end = held.find(_END, fresh)
-        if (len(held) if end < 0 else end + 4) > self.size:
+        if (len(held) if end < 0 else end + len(_END)) > self.size:
             raise self.large(f"head of more than {self.size} bytes")
         if end < 0:
             self._refuse_bare(fresh)
             return None
-        head, rest = bytes(held[: end + 4]), bytes(held[end + 4 :])
+        head, rest = bytes(held[: end + len(_END)]), bytes(held[end + len(_END) :])
         held.clear()
         self._passed = False
         return head, rest
