@@ -4,17 +4,19 @@ Signed tokens of ours: JWTs under a key of ours, each of one kind, for one audie
 What a token says about itself is not asked: its first part has to be, to the letter,
 the header that a token of this kind has. So there is no algorithm to choose, no key to
 name, and no JSON of a stranger's is parsed before the signature has been verified.
+What is left of JWS is one HMAC, made here: a library's general way costs eight times as
+much, and decodes base64url more kindly than a signature of ours should be.
 
 Source: RFC 7515 (JWS), RFC 7519 (JWT), RFC 8725 sections 3.1, 3.8, 3.9, 3.11.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import jwt
 import orjson
 
 from pomeriumd.crypto import base64url
@@ -30,8 +32,6 @@ TOKEN_SIZE = 32_768
 LAST_SECOND = 7_258_118_400
 """The first second of the year 2200: no time of ours is at or after it."""
 
-_JWS = jwt.PyJWS(algorithms=["HS256"])
-
 
 def sign(keys: KeyRing, claims: Mapping[str, object], *, kind: str) -> str:
     """
@@ -42,9 +42,8 @@ def sign(keys: KeyRing, claims: Mapping[str, object], *, kind: str) -> str:
         claims: ``iss``, ``aud``, ``iat`` and ``exp`` among them, or nobody will read it.
         kind: what the token is, for its ``typ``; it is accepted as nothing else.
     """
-    return _JWS.encode(
-        orjson.dumps(dict(claims)), keys[0], algorithm="HS256", headers={"typ": kind}
-    )
+    covered = f"{_header(kind)}.{base64url.encode(orjson.dumps(dict(claims)))}"
+    return f"{covered}.{base64url.encode(_signature(keys[0], covered))}"
 
 
 def read(
@@ -101,26 +100,23 @@ def _verified(keys: KeyRing, token: str, kind: str) -> dict[str, Any]:
     """Return the claims of a token of this kind whose signature is ours."""
     if len(token) > TOKEN_SIZE:
         raise BadToken(f"token is over {TOKEN_SIZE} characters")
-    parts = token.split(".")
-    if len(parts) != 3:  # noqa: PLR2004 - header, claims, signature
-        raise BadToken("token is no JWT")
-    if parts[0] != _header(kind):
+    if not token.startswith(_header(kind) + ".") or not token.isascii():
         raise BadToken("token is of another kind")
-    # The signature covers the other two as text; its own text must have one spelling.
-    base64url.decode(parts[2])
-    for key in keys:
-        try:
-            payload = _JWS.decode(token, key, algorithms=["HS256"])
-        except jwt.InvalidTokenError:
-            continue
-        claims = orjson.loads(payload)
-        if not isinstance(claims, dict):
-            raise BadToken("token holds no claims")
-        return claims
-    raise BadToken("token's signature does not verify")
+    covered, _, signature = token.rpartition(".")
+    given = base64url.decode(signature)
+    if not any(hmac.compare_digest(given, _signature(key, covered)) for key in keys):
+        raise BadToken("token's signature does not verify")
+    claims = orjson.loads(base64url.decode(covered.partition(".")[2]))
+    if not isinstance(claims, dict):
+        raise BadToken("token holds no claims")
+    return claims
+
+
+def _signature(key: bytes, covered: str) -> bytes:
+    return hmac.digest(key, covered.encode("ascii"), "sha256")
 
 
 @lru_cache(maxsize=16)
 def _header(kind: str) -> str:
     """Return the first part of every token of this kind."""
-    return _JWS.encode(b"", b"\x00" * 32, algorithm="HS256", headers={"typ": kind}).split(".")[0]
+    return base64url.encode(orjson.dumps({"alg": "HS256", "typ": kind}))
