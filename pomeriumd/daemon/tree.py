@@ -19,7 +19,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import BrowserLikePolicyForHTTPS
 
 import pomeriumd
 from pomeriumd.daemon.build import World, build, times
@@ -33,6 +33,7 @@ from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.port import Port
 from pomeriumd.net.server import ServerConnections
 from pomeriumd.net.upstream import Upstreams
+from pomeriumd.oidc.agent import provider_agent
 from pomeriumd.proxy.path import Edge
 from pomeriumd.settings.model import Settings
 
@@ -168,15 +169,15 @@ def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IServic
         else settings.shared_secret.reveal()
     )
     world = World(
-        agent=Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False)),
+        agent=provider_agent(reactor, BrowserLikePolicyForHTTPS()),
         clock=reactor,
         now=time.time,  # noqa: TID251  # here the arguments come from
         random=secrets.token_bytes,
     )
     generation = build(settings, shared_secret, world, limits)
     connectors = Connectors(reactor)
-    for way in generation.ways.values():
-        connectors.prepare(way.peer)
+    for route, way in generation.ways.items():
+        connectors.prepare(way.peer, route.settings.place)
     upstreams = Upstreams(connectors, limits, deadlines, reactor, settings.upstream_max_connections)
     observer = observer_for(twistd, level=settings.log_level, debug=settings.pomerium_debug)
     access = observer.access_log(reactor)
