@@ -16,8 +16,8 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -55,6 +55,7 @@ _FOREIGN: Final[tuple[tuple[type[Exception], str], ...]] = (
     (error.DNSLookupError, "name not found"),
     (error.ConnectionRefusedError, "connection refused"),
     (error.TimeoutError, "no connection in time"),
+    (error.TCPTimedOutError, "no connection in time"),
     (error.ConnectError, "no connection"),
     (VerificationError, "certificate is for another name"),
     (SSL.Error, "TLS failed"),
@@ -148,7 +149,7 @@ class ProviderClient:
         try:
             # One HTTPClient a request: it keeps cookies, and the provider's have no
             # business in the next person's sign-in.
-            response = await HTTPClient(_Plain(self._agent)).request(
+            response = await HTTPClient(_Plain(self._agent), data_to_body_producer=_Body).request(
                 method,
                 url,
                 headers=Headers({name: [value] for name, value in {**_JSON, **fields}.items()}),
@@ -161,7 +162,12 @@ class ProviderClient:
             self._measure(response)
             return await self._read(response, what)
         except _WRAPPED as failed:
-            raise ProviderError(f"{what}: {_first_reason(failed)}") from failed
+            reasons = [reason.value for reason in getattr(failed, "reasons", ())]
+            if any(isinstance(reason, CancelledError) for reason in reasons):
+                # The agent hides a cancel in a failure of the request. To call that the
+                # provider's would make every visitor who leaves count against it.
+                raise CancelledError from failed
+            raise ProviderError(f"{what}: {_named(reasons[0] if reasons else failed)}") from failed
         except _OURS_TO_TRANSLATE as failed:
             raise ProviderError(f"{what}: {_named(failed)}") from failed
         finally:
@@ -179,9 +185,9 @@ class ProviderClient:
 
     def _measure(self, response: IResponse) -> None:
         """Compare the clocks; a wrong clock is behind many a sign-in that fails."""
-        dates = response.headers.getRawHeaders("date", [])
+        dates = response.headers.getRawHeaders(b"date", [])
         try:
-            self.skew = parsedate_to_datetime(dates[0]).timestamp() - self._now()
+            self.skew = parsedate_to_datetime(dates[0].decode("ascii")).timestamp() - self._now()
         except (IndexError, OverflowError, TypeError, ValueError):
             return
 
@@ -206,16 +212,47 @@ class _Plain:
     ) -> Deferred[IResponse]:
         """Ask with ``Accept-Encoding: identity``."""
         plain = Headers() if headers is None else headers.copy()
-        plain.setRawHeaders("accept-encoding", ["identity"])
+        plain.setRawHeaders(b"accept-encoding", [b"identity"])
         asked: Deferred[IResponse] = self._agent.request(method, uri, plain, bodyProducer)
         return asked.addCallback(self._refuse_coding)
 
     def _refuse_coding(self, response: IResponse) -> IResponse:
-        codings = response.headers.getRawHeaders("content-encoding", [])
-        if any(coding.strip().lower() not in ("", "identity") for coding in codings):
+        codings = response.headers.getRawHeaders(b"content-encoding", [])
+        if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):
             _drop(response)
             raise _Coded
         return response
+
+
+@implementer(IBodyProducer)
+@attrs.frozen
+class _Body:
+    """
+    A small body, sent at once.
+
+    treq's own producer would spread it over turns of the global reactor.
+    """
+
+    _octets: bytes = attrs.field(repr=False)
+
+    @property
+    def length(self) -> int:
+        """Size in bytes."""
+        return len(self._octets)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Write all of it."""
+        consumer.write(self._octets)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Do nothing: all is written."""
+
+    def resumeProducing(self) -> None:
+        """Do nothing: all is written."""
+
+    def stopProducing(self) -> None:
+        """Do nothing: all is written."""
 
 
 class _Coded(Exception):
@@ -300,13 +337,10 @@ def _problem(response: IResponse) -> str | None:
 
 
 def _media_type(response: IResponse) -> str:
-    values = response.headers.getRawHeaders("content-type", [])
-    return ascii(values[0].split(";")[0].strip().lower())[1:65].rstrip("'") if values else ""
-
-
-def _first_reason(failed: Exception) -> str:
-    reasons = getattr(failed, "reasons", None) or [Failure(failed)]
-    return _named(reasons[0].value)
+    """Return the type of the body as the log may show it."""
+    values = response.headers.getRawHeaders(b"content-type", [b""])
+    shown = values[0].split(b";")[0].strip().lower().decode("ascii", "backslashreplace")
+    return shown[:64] if shown.isprintable() else "unreadable"
 
 
 def _named(failed: BaseException) -> str:
