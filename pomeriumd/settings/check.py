@@ -23,7 +23,7 @@ from pomeriumd.settings.keys import (
     LISTS_OF_MAPS,
     ROUTE_KEYS,
     Key,
-    accepted,
+    spellings,
 )
 from pomeriumd.settings.known import why_not
 from pomeriumd.settings.model import CertificatePair, RouteSettings, Settings
@@ -67,10 +67,10 @@ def check(tree: Node) -> Settings:
 def _draft(node: Node, keys: dict[str, Key], *, route: bool) -> Draft:
     """Read each value of a map by itself, and note what is unknown, wrong or missing."""
     draft = Draft(node=node, values={}, problems=[])
-    spellings = accepted(keys)
+    accepted = spellings(keys)
     for name, child in node.entries.items():
-        if name not in spellings:
-            text = why_not(name, spellings, route=route)
+        if name not in accepted:
+            text = why_not(name, accepted, route=route)
             # The key stands in the text where it is a mistake, in the place where it is known.
             at = place(node.path, child.where) if text.startswith("unknown") else ""
             draft.problems.append(Problem(at, text) if at else child.problem(text))

@@ -124,6 +124,6 @@ def file_forms(keys: dict[str, Key]) -> dict[str, Key]:
     return {key.file_form: key for key in keys.values() if key.file_form}
 
 
-def accepted(keys: dict[str, Key]) -> frozenset[str]:
+def spellings(keys: dict[str, Key]) -> frozenset[str]:
     """Return every spelling that a file may use."""
     return frozenset(keys) | frozenset(file_forms(keys))

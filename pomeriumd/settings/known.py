@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 
+from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS, spellings
 from pomeriumd.settings.node import shown_key
 
 _SESSIONS = "nothing is needed in its place: sessions are in cookies"
@@ -151,6 +152,9 @@ def why_not(name: str, accepted: frozenset[str], *, route: bool) -> str:
     if name in (ROUTE_NOT_YET if route else GLOBAL_NOT_YET) or _is_tracing(name, route=route):
         hint = (_ROUTE_HINTS if route else _HINTS).get(name, "")
         return f"not yet{'; ' + hint if hint else ''}"
+    other = GLOBAL_KEYS if route else ROUTE_KEYS
+    if name in spellings(other):
+        return f"belongs {'to the whole process, not in a route' if route else 'in a route'}"
     near = get_close_matches(name[:64], sorted(accepted), 1)
     return f"unknown setting '{shown_key(name)}'{f'; did you mean {near[0]}?' if near else ''}"
 

@@ -251,8 +251,8 @@ class Settings:
     timeout_write: Annotated[
         WaitOrForever,
         Doc(
-            "How long one response may take altogether. 0, the default, sets no limit: streams "
-            "and downloads need that.",
+            "How long a client may take in nothing of a response. 0 stands for `timeout_idle`; a "
+            "stream that flows is never cut.",
             default="0s",
         ),
     ] = 0.0

@@ -4,9 +4,14 @@ The reader of ``regex``: expressions that RE2 would take and that no path can st
 Pomerium matches with RE2, whose time grows with the path alone. Python's ``re`` tries
 alternatives one after the other, and a route is found *before* anybody signed in: with
 ``(a+)+`` a stranger stops a worker with forty characters, with ``.*/.*x`` with sixteen
-thousand. So an expression is taken only if what the next character is decides nearly every
-choice in it (the LL(1) property); one open-ended repeat may stay undecided, which costs time
-that grows with the path, as RE2's does.
+thousand. So an expression is taken only if plain
+backtracking takes a time that grows with the path alone, as RE2's does:
+
+- within a repeat the next character decides each choice (the LL(1) property), so that there
+  is one way through all its rounds;
+- where the end of a repeat is *not* decided, it may be tried at each character; so each long
+  repeat that comes after it must begin behind a character that it cannot take itself, as in
+  ``.*/[^/]*x``. Then no two tries go over the same characters.
 
 Only printable ASCII is considered: a canonical path holds nothing else.
 """
@@ -28,8 +33,8 @@ from pomeriumd.settings.reads import Unfit
 LONGEST = 512
 """Characters of an expression."""
 
-MANY = 8
-"""Rounds from which on a repeat counts as open-ended."""
+LONG = 64
+"""Rounds above which a repeat counts as long as the path itself."""
 
 MOST_ROUNDS = 1_000
 """Rounds that a counted repeat may ask for; RE2 has the same bound."""
@@ -53,6 +58,8 @@ _NOT_IN_RE2 = {
     "ATOMIC_GROUP": "has an atomic group",
     "POSSESSIVE_REPEAT": "has a possessive repeat",
 }
+
+_SINGLE = frozenset({"LITERAL", "NOT_LITERAL", "IN", "ANY"})
 
 _CATEGORIES = {
     "CATEGORY_DIGIT": r"\d",
@@ -99,50 +106,62 @@ class _Weigher:
 
     _pattern: str
     _any_case: bool = False
-    _open: int = 0
-    """Open-ended repeats whose end is undecided."""
+    _loose: bool = False
+    """Whether, to the right of where we are, there is a long repeat that several tries could
+    each go over again."""
+    _clash: bool = False
     _tries: int = 1
 
     def weigh(self) -> None:
         sequence, self._any_case = _parsed(self._pattern)
-        self._walk(sequence, _NOTHING)
-        if self._open > 1:
+        self._walk(sequence, _NOTHING, _NOTHING)
+        if self._clash:
             raise Unfit(
-                f"{shown(self._pattern)} has {self._open} open-ended repeats that compete for the "
-                "same characters, so that a long path would stall us; try [^/]* for .*"
+                f"{shown(self._pattern)} has repeats that compete for the same characters, so that "
+                "a long path would stall us; try [^/]* for .*"
             )
         if self._tries > MOST_TRIES:
             raise Unfit(f"{shown(self._pattern)} has too many ways to match; make it plainer")
 
-    def _walk(self, sequence: Sequence, follow: Characters) -> None:
-        """Count what is undecided in a sequence, where ``follow`` may come after it."""
-        for op, argument in reversed(sequence):
+    def _walk(self, sequence: Sequence, before: Characters, follow: Characters) -> None:
+        """
+        Weigh a sequence from right to left.
+
+        Args:
+            sequence: the items.
+            before: what the character right before it can be.
+            follow: what the character right after it can be.
+        """
+        for index in range(len(sequence) - 1, -1, -1):
+            op, argument = item = sequence[index]
+            ahead = self._last(sequence[index - 1]) if index else before
             match str(op):
                 case "SUBPATTERN":
-                    self._walk(list(argument[3]), follow)
+                    self._walk(list(argument[3]), ahead, follow)
                 case "BRANCH":
-                    self._branch([list(branch) for branch in argument[1]], follow)
+                    self._branch([list(branch) for branch in argument[1]], ahead, follow)
                 case "MAX_REPEAT" | "MIN_REPEAT":
-                    self._repeat(argument[0], argument[1], list(argument[2]), follow)
+                    self._repeat(argument, ahead, follow)
                 case name if name in _NOT_IN_RE2:
                     raise Unfit(f"{shown(self._pattern)} {_NOT_IN_RE2[name]}, which RE2 has not")
-            first, empty = self._first([(op, argument)])
+            first, empty = self._first([item])
             follow = first | follow if empty else first
 
-    def _branch(self, branches: list[Sequence], follow: Characters) -> None:
+    def _branch(self, branches: list[Sequence], before: Characters, follow: Characters) -> None:
         if not self._decided_branch(branches, follow):
             self._tries *= len(branches)
         for branch in branches:
-            self._walk(branch, follow)
+            self._walk(branch, before, follow)
 
-    def _repeat(self, least: int, most: int, body: Sequence, follow: Characters) -> None:
+    def _repeat(self, argument: Any, before: Characters, follow: Characters) -> None:
+        least, most, body = argument[0], argument[1], list(argument[2])
         if least > MOST_ROUNDS or (most != _parser.MAXREPEAT and most > MOST_ROUNDS):
             raise Unfit(f"{shown(self._pattern)} repeats more than {MOST_ROUNDS} times")
         first, empty = self._first(body)
+        undecided = least != most and bool(first & follow)
         if most <= 1:
-            if first & follow or empty:
-                self._tries *= 2
-            self._walk(body, follow)
+            self._tries *= 2 if undecided or empty else 1
+            self._walk(body, before, follow)
             return
         # Two ways through one round would be 2**n ways through n rounds.
         if empty or not self._decided(body, first):
@@ -150,12 +169,39 @@ class _Weigher:
                 f"{shown(self._pattern)} repeats something that can be read in two ways, so that "
                 "a long path would stall us; begin what is repeated with a character of its own"
             )
-        self._walk(body, first)
-        if least != most and first & follow:
-            if most - least < MANY:
-                self._tries *= most - least + 1
-            else:
-                self._open += 1
+        self._walk(body, before | self._taken(body), first)
+        if undecided and most <= LONG:
+            self._tries *= most - least + 1
+        elif undecided:
+            self._clash = self._clash or self._loose
+        # At the very end, what takes every character takes all that is left: no second try.
+        final = not follow and first == ALPHABET and most == _parser.MAXREPEAT
+        if most > LONG and not final and self._taken(body) & before:
+            self._loose = True
+
+    def _last(self, item: tuple[Any, Any]) -> Characters:
+        """Return what the character can be that an item ends with; anything if in doubt."""
+        op, argument = item
+        if str(op) in _SINGLE:
+            return self._characters(str(op), argument)
+        return ALPHABET
+
+    def _taken(self, sequence: Sequence) -> Characters:
+        """Return every character that a sequence can take anywhere."""
+        taken = _NOTHING
+        for op, argument in sequence:
+            match str(op):
+                case "SUBPATTERN":
+                    taken |= self._taken(list(argument[3]))
+                case "BRANCH":
+                    taken = taken.union(*(self._taken(list(branch)) for branch in argument[1]))
+                case "MAX_REPEAT" | "MIN_REPEAT":
+                    taken |= self._taken(list(argument[2]))
+                case "AT":
+                    pass
+                case name:
+                    taken |= self._characters(name, argument)
+        return taken
 
     def _decided(self, sequence: Sequence, follow: Characters) -> bool:
         """Return whether the next character decides each choice in a sequence."""

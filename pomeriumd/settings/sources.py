@@ -65,7 +65,8 @@ def gather(path: str, environment: Mapping[str, str]) -> Node:
     found = _over(dict(entries), _from_environment(environment))
     found.setdefault("state_dir", _state_dir(environment))
     directory = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - as above
-    return attrs.evolve(tree, value=_with_files(found, directory))
+    # No line: the whole begins on the first one, and that is where nothing is missing.
+    return Node(_with_files(found, directory))
 
 
 def reason(error: OSError) -> str:

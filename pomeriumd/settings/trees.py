@@ -95,6 +95,10 @@ def _plain(said: str) -> str:
     return ascii(re.sub(r"(['\"]).{2,}\1", "...", said, flags=re.DOTALL))[1:-1]
 
 
+def _line(event: Any) -> str:
+    return f"line {event.start_mark.line + 1}"
+
+
 @attrs.define
 class _Builder:
     """Makes nodes of events, and counts them."""
@@ -114,7 +118,7 @@ class _Builder:
         return node or Node({})
 
     def _refuse(self, event: Any, text: str) -> SettingsError:
-        return _fault(f"line {event.start_mark.line + 1}", text)
+        return _fault(_line(event), text)
 
     def _node(self, event: Any, depth: int) -> Node:
         if depth > DEEPEST:
@@ -125,7 +129,7 @@ class _Builder:
         self._grow(event, 1)
         if event.tag not in _TAGS:
             raise self._refuse(event, "has a tag; want a plain value")
-        where = f"line {event.start_mark.line + 1}"
+        where = _line(event)
         if isinstance(event, yaml.ScalarEvent):
             node = Node(self._scalar(event), where)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -169,7 +173,7 @@ class _Builder:
             if event.value in entries:
                 raise self._refuse(event, f"'{shown_key(event.value)}' is there twice")
             # The line of the key, which is where an operator looks for it.
-            where = f"line {event.start_mark.line + 1}"
+            where = _line(event)
             entries[event.value] = attrs.evolve(value, where=where)
         return {**merged, **entries}
 
