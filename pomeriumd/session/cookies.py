@@ -63,11 +63,12 @@ class CookieShape:
         """
         Return the shape of a cookie beside this one that never leaves its host.
 
-        It is SameSite=Lax whatever this one is: Strict would not be sent by a browser
-        that comes back from the provider, and None to anybody.
+        It is SameSite=Lax where this one is Strict, which a browser that comes back from the
+        provider would not send.
         """
+        same_site = "Lax" if self.same_site.lower() == "strict" else self.same_site
         return attrs.evolve(
-            self, name=f"{self.name}_{suffix}", domain=None, http_only=True, same_site="Lax"
+            self, name=f"{self.name}_{suffix}", domain=None, http_only=True, same_site=same_site
         )
 
     def field(self, name: str, value: str, max_age: int) -> Field:
@@ -155,7 +156,7 @@ def is_ours(cookie_name: str) -> Callable[[bytes], bool]:
     ours = re.compile(
         rb"(?:__Host-)?"
         + name
-        + rb"(?:_(?:[0-9]{1,2}|authenticate(?:_[0-9]{1,2})?|login_[A-Za-z0-9_-]+))?"
+        + rb"(?:_(?:[0-9]{1,2}|authenticate(?:_[0-9]{1,2})?|rounds|trail|login_[A-Za-z0-9_-]+))?"
     )
     return lambda given: ours.fullmatch(given) is not None
 

@@ -20,7 +20,7 @@ from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.errors import BadToken, LoginFailed
 from pomeriumd.http.events import Field
 from pomeriumd.http.query import parameters
-from pomeriumd.session.cookies import CookieShape, Pair, clear, write
+from pomeriumd.session.cookies import CookieShape, Pair, clear, read, write
 from pomeriumd.session.handoff import open_handoff
 from pomeriumd.session.pending import PendingLogins
 from pomeriumd.session.session import Session
@@ -58,6 +58,22 @@ class LoginCookieMissing(LoginFailed):
         self.again = again
 
 
+SESSION_COOKIE_MISSING = (
+    "The sign-in worked several times over, but this browser does not send the session's"
+    " cookie back to this address, or sends one that is not valid here. If it accepts cookies,"
+    " whoever runs this site should look at cookie_domain, cookie_secure and the hosts' clocks."
+)
+"""Why somebody who has just signed in has no session."""
+
+ROUNDS = 3
+"""Sign-ins that may end shortly after one another before the next is refused."""
+
+_COUNTS = frozenset("123456789")
+
+ROUND_SECONDS = 20
+"""From the end of a sign-in to when the next one no longer belongs to a loop."""
+
+
 @attrs.frozen(kw_only=True)
 class LoginSite:
     """
@@ -76,6 +92,11 @@ class LoginSite:
     def logins(self, audience: str) -> PendingLogins:
         """Return the logins under way at one route host."""
         return PendingLogins(shape=self.shape, keys=self.keys.route_login, audience=audience)
+
+    @property
+    def rounds(self) -> CookieShape:
+        """Return the shape of the cookie that counts sign-ins, against redirect loops."""
+        return self.shape.host_only("rounds")
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +138,16 @@ def begin_login(
 
     Returns:
         The URL at authenticate to redirect to, and the Set-Cookie fields.
+
+    Raises:
+        LoginFailed: a sign-in has just ended here, several times over, and still there is
+            no session: the browser would go round for ever.
     """
+    pairs = list(pairs)
+    if session is None and _rounds(site, pairs) >= ROUNDS:
+        raise LoginFailed(
+            f"no session after {ROUNDS} sign-ins in a row", "session-cookie", SESSION_COOKIE_MISSING
+        )
     goal = target(written(origin, path, query))
     secret = base64url.encode(random(32))
     login, fields = site.logins(goal.audience).begin(
@@ -174,6 +204,8 @@ def finish_login(
     session = handoff.session
     age = max(int(session.expires - now), 0)
     fields = write(site.shape, encode(session, site.keys.route_session), max_age=age, pairs=pairs)
+    count = str(_rounds(site, pairs) + 1)
+    fields.append(site.rounds.field(site.rounds.full_name, count, ROUND_SECONDS))
     return Finished(
         session=session,
         redirect=str(begun.get("target")),
@@ -184,7 +216,14 @@ def finish_login(
 def forget(site: LoginSite, pairs: Iterable[Pair], *, audience: str) -> list[Field]:
     """Return the Set-Cookie fields of a sign-out: session and logins of this host cleared."""
     pairs = list(pairs)
-    return clear(pairs, site.shape) + site.logins(audience).clear(pairs)
+    logins = site.logins(audience).clear(pairs)
+    return clear(pairs, site.shape) + clear(pairs, site.rounds) + logins
+
+
+def _rounds(site: LoginSite, pairs: Iterable[Pair]) -> int:
+    """Return how many sign-ins have just ended here, as far as the browser says."""
+    counts = [value for value in read(pairs, site.rounds) if value in _COUNTS]
+    return int(counts[0]) if counts else 0
 
 
 def _digest(secret: str) -> str:

@@ -73,11 +73,12 @@ class ShapeTests(SynchronousTestCase):
         )
 
     def test_a_cookie_beside_it_never_leaves_its_host(self) -> None:
-        """It has no Domain, is HttpOnly and SameSite=Lax, whatever the session cookie is."""
+        """It has no Domain and is HttpOnly; it is never Strict, and None only if that is."""
         shape = CookieShape(name="p", domain="example.com", http_only=False, same_site="Strict")
         beside = shape.host_only("login_1")
         self.assertEqual(beside.full_name, "__Host-p_login_1")
         self.assertEqual((beside.domain, beside.http_only, beside.same_site), (None, True, "Lax"))
+        self.assertEqual(DOMAIN.host_only("x").same_site, "None")
 
 
 class WriteReadTests(SynchronousTestCase):
@@ -188,6 +189,8 @@ class IsOursTests(SynchronousTestCase):
             "_login_0006a000000AAAAAAAAAAAAAAAAAAAAAA",
             "_authenticate",
             "_authenticate_1",
+            "_rounds",
+            "_trail",
         )
         for prefix, rest in itertools.product(("", "__Host-"), rests):
             self.assertTrue(ours(f"{prefix}_pomerium{rest}".encode()), msg=prefix + rest)

@@ -103,7 +103,7 @@ class LoginTests(SynchronousTestCase):
         finished = browser.finish(handed(asked))
         browser.take(finished.fields)
         self.assertEqual(finished.redirect, "https://app.example.com/a?b=c")
-        self.assertEqual(list(browser.jar), [b"__Host-_pomerium"])
+        self.assertEqual(list(browser.jar), [b"__Host-_pomerium", b"__Host-_pomerium_rounds"])
         [token] = read(browser.pairs, SITE.shape)
         self.assertEqual(
             decode(token, SITE.keys.route_session, audience=APP, issuer=AUTH, now=NOW), ALICE
@@ -189,12 +189,31 @@ class LoginTests(SynchronousTestCase):
         one, two = browser.begin(), browser.begin()
         self.assertNotEqual(one.login.partition(".")[2], two.login.partition(".")[2])
 
+    def test_a_loop_ends_with_an_explanation(self) -> None:
+        """A browser that loses its session cookie each time is stopped in the fourth round."""
+        browser = Browser()
+        for _ in range(3):
+            browser.take(browser.finish(handed(browser.begin())).fields)
+            del browser.jar[b"__Host-_pomerium"]
+        with self.assertRaises(LoginFailed) as caught:
+            browser.begin()
+        self.assertEqual(caught.exception.check, "session-cookie")
+        self.assertEqual(str(caught.exception), "no session after 3 sign-ins in a row")
+        browser.begin(session=ALICE)
+
+    def test_a_count_of_a_strangers(self) -> None:
+        """A count that is none counts nothing."""
+        for value in (b"", b"x", b"-1", b"99", "٣".encode(), b"3 "):
+            browser = Browser()
+            browser.jar[b"__Host-_pomerium_rounds"] = value
+            browser.begin()
+
     def test_forget(self) -> None:
         """A sign-out leaves neither session nor logins."""
         browser = Browser()
         asked = browser.begin()
         browser.begin()
         browser.take(browser.finish(handed(asked)).fields)
-        self.assertEqual(len(browser.jar), 2)
+        self.assertEqual(len(browser.jar), 3)
         browser.take(forget(SITE, browser.pairs, audience=APP))
         self.assertEqual(browser.jar, {})
