@@ -84,7 +84,10 @@ class DrainTests(FrontCase):
 
     def test_patience_has_an_end(self) -> None:
         """What has not ended in time is cut, and the log says how many."""
-        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        observer = EventLoggingObserver.createWithCleanup(
+            self,  # type: ignore[arg-type]  # of a test it needs addCleanup alone
+            globalLogPublisher,
+        )
         client = self.rig.connect()
         client.sends(request())
         draining = self.drain()
