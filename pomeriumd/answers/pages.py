@@ -8,17 +8,24 @@ neither the error's own text nor an upstream, a path, a token or the session's i
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pomeriumd.answers.answer import Answer
+from pomeriumd.answers.assets import Asset
 from pomeriumd.answers.call import Call
+from pomeriumd.answers.policy import (
+    INTERCEPTED,
+    NO_REFERRER,
+    NO_STORE,
+    NOSNIFF,
+    OWN_REFERRER,
+    content_security_policy,
+)
 from pomeriumd.answers.render import Shown, render
-from pomeriumd.answers.safe import link, origin, printable, short
+from pomeriumd.answers.safe import link, printable, short
 from pomeriumd.answers.times import moment, span
 from pomeriumd.errors import Unauthenticated
 from pomeriumd.http.events import Field
@@ -50,28 +57,6 @@ FOLD = 12
 HOST_LIMIT = 253
 """Characters of a DNS name."""
 
-INTERCEPTED: Field = (b"x-pomerium-intercepted-response", b"true")
-"""Tells an application's own script that this answer is ours, not the application's."""
-
-NOSNIFF: Field = (b"x-content-type-options", b"nosniff")
-
-NO_STORE: Field = (b"cache-control", b"no-store")
-
-FOR_A_YEAR: Field = (b"cache-control", b"public, max-age=31536000, immutable")
-"""For an asset asked for by the version that it has."""
-
-ASK_AGAIN: Field = (b"cache-control", b"no-cache")
-"""For an asset asked for by another version: while replicas differ, a page of the new
-one may fetch its stylesheet from the old one, and must not keep that for a year."""
-
-NO_REFERRER: Field = (b"referrer-policy", b"no-referrer")
-"""Our addresses may hold codes and tokens, and a link of ours may lead to the application
-behind the same host: it must not read them."""
-
-OWN_REFERRER: Field = (b"referrer-policy", b"same-origin")
-"""For pages with a form: under no-referrer a browser posts ``Origin: null``, and the check
-of the origin could not tell our own form from a stranger's."""
-
 
 class Pages:
     """All pages; built once, then only read."""
@@ -87,8 +72,8 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._style = _Asset("style.css", b"text/css; charset=utf-8")
-        self._icon = _Asset("icon.svg", b"image/svg+xml")
+        self._style = Asset("style.css", b"text/css; charset=utf-8")
+        self._icon = Asset("icon.svg", b"image/svg+xml")
         environment.globals.update(
             stylesheet_url=f"{STYLESHEET}?{self._style.query}",
             icon_url=f"{ICON}?{self._icon.query}",
@@ -316,35 +301,6 @@ class Pages:
             *extra,
         )
         return Answer(status, fields, page.encode("utf-8"))
-
-
-class _Asset:
-    """A static file of ours, read once, with its version."""
-
-    def __init__(self, name: str, kind: bytes) -> None:
-        self._body = files("pomeriumd.answers").joinpath("static", name).read_bytes()
-        self._kind = kind
-        self.query = "v=" + hashlib.sha256(self._body).hexdigest()[:12]
-
-    def answer(self, call: Call | None) -> Answer:
-        current = call is None or call.request.query == self.query.encode("ascii")
-        cache = FOR_A_YEAR if current else ASK_AGAIN
-        return Answer(200, ((b"content-type", self._kind), NOSNIFF, cache), self._body)
-
-
-def content_security_policy(form_to: Sequence[str] = ()) -> bytes:
-    """
-    Return the policy of a page of ours.
-
-    Args:
-        form_to: links whose origins its form may lead to; what is none is left out, so
-            that nothing (say, from a provider's discovery document) can add a directive.
-    """
-    targets = dict.fromkeys(["'self'", *filter(None, map(origin, form_to))])
-    return (
-        "default-src 'none'; style-src 'self'; img-src 'self'; "
-        f"form-action {' '.join(targets)}; base-uri 'none'; frame-ancestors 'none'"
-    ).encode("ascii")
 
 
 def _extra_fields(shown: Shown, call: Call, allow: str | None) -> tuple[Field, ...]:

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pomeriumd import errors
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
-from pomeriumd.answers.pages import CSRF_FIELD, GROUPS, Pages, content_security_policy
+from pomeriumd.answers.pages import CSRF_FIELD, GROUPS, Pages
 from pomeriumd.answers.render import unread
 from pomeriumd.errors import (
     BadMessage,
@@ -708,29 +708,6 @@ class OnwardTests(SynchronousTestCase):
         """What is no link leads to one's own session, never where it says."""
         page = PAGES.onward(call(), "javascript:alert(1)")
         self.assertEqual(field(page, b"refresh"), [b"0; url=/.pomerium/"])
-
-
-class PolicyTests(SynchronousTestCase):
-    """content_security_policy() can be widened by origins, and by nothing else."""
-
-    def test_origins(self) -> None:
-        """Origins are added once each, without their paths."""
-        self.assertEqual(
-            content_security_policy(["https://a.example/x?y", "https://a.example", "/own"]),
-            PLAIN_POLICY.replace(b"'self'; base", b"'self' https://a.example; base"),
-        )
-
-    @given(st.lists(hostile | st.text(alphabet="htps:/.a;,'* \n")))
-    def test_nothing_else(self, targets: list[str]) -> None:
-        """No text can add a directive, a wildcard or a keyword."""
-        policy = content_security_policy(targets).decode()
-        directives = [part.split()[0] for part in policy.split("; ")]
-        self.assertEqual(
-            directives,
-            ["default-src", "style-src", "img-src", "form-action", "base-uri", "frame-ancestors"],
-        )
-        self.assertEqual(policy.count("'self'"), 3)
-        self.assertNotIn("*", policy)
 
 
 class PlainTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""The files beside the pages: stylesheet, icon, templates, and that a wheel has them."""
+"""pomeriumd.answers.assets and the files beside it: what a page loads, and that a wheel has it."""
 
 from __future__ import annotations
 
