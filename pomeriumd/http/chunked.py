@@ -18,6 +18,10 @@ from pomeriumd.errors import BadMessage
 from pomeriumd.http.events import Field
 from pomeriumd.http.fields import read_fields, trailers_that_may_pass
 
+_LINE_SIZE = 256
+"""Bytes of the longest size line. Extensions are hardly in use anywhere; a line that drips
+in byte by byte is looked at again for each byte, so it is kept short."""
+
 _EXTENSIONS = rb"(?:;[\t\x20-\x7e\x80-\xff]*)?"
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(" + _EXTENSIONS + rb")\r\n")
@@ -30,7 +34,7 @@ def chunk(octets: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(octets), octets) if octets else b""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class ChunkedReader:
     """
     The body of one message.
@@ -51,7 +55,7 @@ class ChunkedReader:
     _in_trailers: bool = attrs.field(default=False, init=False)
     _held: bytes = attrs.field(default=b"", init=False)
     """The beginning of a size line, a chunk's CR LF or the trailers; at most ``bound``
-    and a few bytes."""
+    or ``_LINE_SIZE`` bytes."""
 
     def feed(self, octets: bytes) -> bytes:
         """
@@ -87,6 +91,8 @@ class ChunkedReader:
 
     def _begin(self, size: re.Match[bytes]) -> None:
         """Begin the chunk that a size line announces."""
+        if len(size[0]) > _LINE_SIZE:
+            raise BadMessage(f"chunk size line of more than {_LINE_SIZE} bytes")
         self._extended += len(size[2])
         if self._extended > self.bound:
             raise BadMessage(f"chunk extensions of more than {self.bound} bytes")
@@ -96,10 +102,10 @@ class ChunkedReader:
 
     def _hold_size(self, line: bytes) -> None:
         """Keep the beginning of a size line, if it can still become one."""
-        if _SIZE_SO_FAR.fullmatch(line) is None:
+        if _SIZE_SO_FAR.fullmatch(line, 0, _LINE_SIZE) is None:
             raise BadMessage("chunk size is not hex digits and CR LF")
-        if len(line) + self._extended > self.bound + 20:
-            raise BadMessage(f"chunk extensions of more than {self.bound} bytes")
+        if len(line) > _LINE_SIZE:
+            raise BadMessage(f"chunk size line of more than {_LINE_SIZE} bytes")
         self._held = line
 
     def _skip_line_end(self, found: bytes) -> bool:

@@ -75,7 +75,7 @@ class _Listener:
 P = TypeVar("P", httptools.HttpRequestParser, httptools.HttpResponseParser)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class HeadReader(Generic[P]):
     """
     The head of one message after another, from one peer.

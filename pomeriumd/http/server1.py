@@ -53,7 +53,7 @@ _BLOCK_KEPT = 2_048
 """Bytes of the largest block of fields that is remembered, for each connection."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)  # what waits in it holds cookies
 class Server1:
     """
     One client's connection.
@@ -77,7 +77,8 @@ class Server1:
     _reading: _Reading = attrs.field(default=_Reading.HEAD, init=False)
     _left: int = attrs.field(default=0, init=False)
     """Bytes of a body of known size that are still to come."""
-    _chunks: ChunkedReader | None = attrs.field(default=None, init=False)
+    _chunks: ChunkedReader = attrs.field(init=False)
+    """Made for each chunked body."""
     _held: bytes = attrs.field(default=b"", init=False)
     """Bytes behind the current message."""
     _head_only: bool = attrs.field(default=False, init=False)
@@ -201,13 +202,10 @@ class Server1:
         """Take bytes of a chunked body."""
         self.expects_continue = False
         chunks = self._chunks
-        if chunks is None:
-            raise PomeriumError("a chunked body without its reader")
         body = chunks.feed(octets)
         events: list[Event] = [Data(body)] if body else []
         if chunks.ended:
             events.append(End(chunks.trailers))
-            self._chunks = None
             self._reading = _Reading.NEXT
             if chunks.rest:
                 self._hold(chunks.rest)

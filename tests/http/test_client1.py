@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import BadMessage, PomeriumError, UpstreamBroken
-from pomeriumd.http.client1 import Client1, Event
+from pomeriumd.http.client1 import Client1, Event, _framing
 from pomeriumd.http.events import Data, End, Field, Response
 from pomeriumd.http.limits import Limits
 
@@ -406,6 +406,17 @@ class BrokenTests(SynchronousTestCase):
         }
         self.assertEqual(breakages(cases), cases)
 
+    def test_framing_without_llhttp(self) -> None:
+        """The rules hold by themselves too."""
+        length, coding = (b"content-length", b"5"), (b"transfer-encoding", b"chunked")
+        twice = "Content-Length or Transfer-Encoding occurs twice"
+        texts = []
+        for fields in ([length, length], [coding, coding], [length, coding]):
+            with self.assertRaises(UpstreamBroken) as caught:
+                _framing(fields, http11=True)
+            texts.append(str(caught.exception))
+        self.assertEqual(texts, [twice, twice, "Transfer-Encoding beside Content-Length"])
+
     def test_heads(self) -> None:
         """Bytes that another reader could take for a field or an end of line."""
         line = "status line is not HTTP/1.1 or HTTP/1.0 and a status"
@@ -465,6 +476,12 @@ class BrokenTests(SynchronousTestCase):
                 "more than 3 interim answers",
             ],
         )
+
+    def test_repr_shows_no_fields(self) -> None:
+        """What lies in a connection (cookies, tokens) is not in its repr."""
+        client = asking()
+        client.feed(b"HTTP/1.1 200 OK\r\nSet-Cookie: secret")
+        self.assertNotIn("secret", repr(client))
 
     def test_nothing_is_read_after_a_breakage(self) -> None:
         """A good answer behind a broken one is nobody's."""

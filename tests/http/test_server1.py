@@ -528,10 +528,12 @@ class BoundTests(SynchronousTestCase):
         """Refused once over the bound: in one piece, in many, or without an end."""
         limits = Limits(trailer_size=50)
         extensions = "400 chunk extensions of more than 50 bytes"
+        line = "400 chunk size line of more than 256 bytes"
         trailers = "400 trailers of more than 50 bytes"
         bodies = {
             b"1;" + b"x" * 50 + b"\r\na\r\n": extensions,
-            b"1;" + b"x" * 200: extensions,
+            b"1;" + b"x" * 300: line,
+            b"1;" + b"x" * 300 + b"\r\na\r\n": line,
             b"1;xxxxxxxxx\r\na\r\n" * 6: extensions,
             b"0\r\nA: " + b"b" * 50 + b"\r\n\r\n": trailers,
             b"0\r\nA: " + b"b" * 200: trailers,
@@ -619,6 +621,13 @@ class StateTests(SynchronousTestCase):
         seen.append(server.idle)
         server.next()
         self.assertEqual([*seen, server.idle], [True, True, False, False, False, True])
+
+    def test_repr_shows_no_fields(self) -> None:
+        """What waits in a connection (cookies, tokens) is not in its repr."""
+        server = Server1(Limits())
+        server.feed(GET + b"GET / HTTP/1.1\r\nCookie: secret\r\n")
+        server.feed(b"secret")
+        self.assertNotIn("secret", repr(server))
 
     def test_the_end_of_the_clients_bytes(self) -> None:
         """It cuts a message that has begun and is not whole, and nothing else."""
@@ -824,6 +833,9 @@ class AnswerTests(SynchronousTestCase):
         with self.assertRaises(PomeriumError) as caught:
             server.respond(OK)
         self.assertEqual(str(caught.exception), "status 200 where no answer may begin")
+        with self.assertRaises(PomeriumError) as caught:
+            server.switch(Response(101, [], 0))
+        self.assertEqual(str(caught.exception), "a tunnel where no answer may begin")
 
     @given(st.lists(st.binary(max_size=50), max_size=6), st.booleans())
     def test_h11_reads_what_was_meant(self, pieces: list[bytes], known: bool) -> None:
