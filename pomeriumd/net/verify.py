@@ -1,0 +1,179 @@
+"""
+What an upstream's certificate has to be, and what we show it.
+
+Twisted's own check takes a certificate that bears no name at all (Twisted 26.10 with
+service-identity 26.1: the error that says so is logged, and then forgotten). With a
+private authority that issues such certificates to people, each of them could pass for
+the upstream. Here whatever goes wrong in the check is a refusal.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from OpenSSL import SSL, crypto
+from service_identity.cryptography import extract_patterns
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.net.pem import read_certificates, read_pair, use
+
+HTTP1 = (b"http/1.1",)
+"""The protocols that we speak, the best first (ALPN)."""
+
+ServiceID = DNS_ID | IPAddress_ID
+
+_log = Logger()
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@attrs.frozen
+class Verified:
+    """Makes connections that believe a certificate of a trusted authority for one name."""
+
+    server_name: str
+    """ASCII; a name or an IP address."""
+    _options: CertificateOptions = attrs.field(repr=False)
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Return a connection that asks for the name, and breaks off at another's."""
+        connection = _named(self.server_name, self._options, tlsProtocol)
+        wanted: ServiceID = (
+            IPAddress_ID(self.server_name)
+            if _is_address(self.server_name)
+            else DNS_ID(self.server_name)
+        )
+        connection.set_verify(
+            SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _check(wanted, tlsProtocol)
+        )
+        return connection
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@attrs.frozen
+class Unverified:
+    """
+    Makes connections that believe any certificate: ``tls_skip_verify``.
+
+    Who can reach the wire between us and the upstream can be the upstream.
+    """
+
+    server_name: str
+    _options: CertificateOptions = attrs.field(repr=False)
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Return a connection that asks for the name and checks nothing."""
+        return _named(self.server_name, self._options, tlsProtocol)
+
+
+def client_options(
+    *,
+    server_name: str,
+    place: str,
+    custom_ca: bytes | None = None,
+    client_cert: bytes | None = None,
+    client_key: bytes | None = None,
+    skip_verify: bool = False,
+    protocols: Sequence[bytes] = HTTP1,
+) -> IOpenSSLClientConnectionCreator:
+    """
+    Return what makes TLS connections to one upstream; build it once per generation.
+
+    Args:
+        server_name: that its certificate must bear, a name or an IP address; a name is
+            sent along (SNI).
+        place: of the route in the settings, e.g. ``policy[3]``.
+        custom_ca: PEM certificates to trust in place of the system's.
+        client_cert: PEM of what we show, with its chain; goes with ``client_key``.
+        client_key: its key, PEM.
+        skip_verify: believe any certificate.
+        protocols: to offer by ALPN.
+
+    Raises:
+        SettingsError: a certificate or key that cannot be used, with its place.
+    """
+    own = _shown(place, client_cert, client_key)
+    offered = list(protocols)
+    name = server_name if server_name.isascii() else server_name.encode("idna").decode("ascii")
+    if skip_verify:
+        _log.warn(
+            "{place}: the certificate of {server_name} is not verified (tls_skip_verify)",
+            place=place,
+            server_name=server_name,
+        )
+        return Unverified(name, CertificateOptions(acceptableProtocols=offered, **own))
+    trust = platformTrust()
+    if custom_ca is not None:
+        try:
+            roots = read_certificates(custom_ca)
+        except ValueError as error:
+            raise SettingsError([Problem(f"{place}.tls_custom_ca", str(error))]) from error
+        trust = trustRootFromCertificates(
+            [Certificate(crypto.X509.from_cryptography(root)) for root in roots]
+        )
+    return Verified(name, CertificateOptions(trustRoot=trust, acceptableProtocols=offered, **own))
+
+
+def _shown(place: str, cert: bytes | None, key: bytes | None) -> dict[str, Any]:
+    """Return the arguments for what we show, none if nothing."""
+    if cert is None and key is None:
+        return {}
+    if cert is None or key is None:
+        missing = "tls_client_cert" if cert is None else "tls_client_key"
+        raise SettingsError([Problem(f"{place}.{missing}", "missing, the other one is there")])
+    try:
+        chain, private = read_pair(cert, key)
+        use(SSL.Context(SSL.TLS_CLIENT_METHOD), chain, private)
+    except ValueError as error:
+        raise SettingsError([Problem(f"{place}.tls_client_cert", str(error))]) from error
+    return {"certificate": chain[0], "privateKey": private, "extraCertChain": chain[1:]}
+
+
+def _is_address(host: str) -> bool:
+    return isIPAddress(host) or isIPv6Address(host)
+
+
+def _named(
+    server_name: str, options: CertificateOptions, protocol: TLSMemoryBIOProtocol
+) -> SSL.Connection:
+    connection = options.clientConnectionForTLS(protocol)
+    # An address is no name: RFC 6066, 3.
+    if not _is_address(server_name):
+        connection.set_tlsext_host_name(server_name.encode("ascii"))
+    return connection
+
+
+def _check(
+    wanted: ServiceID, protocol: TLSMemoryBIOProtocol
+) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
+    """Return OpenSSL's callback for each certificate of the chain."""
+    told = weakref.ref(protocol)
+
+    def verify(_: SSL.Connection, certificate: crypto.X509, __: int, depth: int, ok: int) -> bool:
+        if depth or not ok:
+            return bool(ok)
+        try:
+            verify_service_identity(extract_patterns(certificate.to_cryptography()), [wanted], [])
+        except Exception:  # noqa: BLE001  # no reason for which we would believe it
+            waiting = told()
+            if waiting is not None:
+                waiting.failVerification(Failure())
+            return False
+        return True
+
+    return verify

@@ -1,0 +1,302 @@
+"""Promises of the certificates: which one answers, and what is refused before it serves."""
+
+from __future__ import annotations
+
+import contextlib
+
+from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from pomeriumd.errors import SettingsError
+from pomeriumd.net.contexts import (
+    CertificateStore,
+    NoCommonProtocol,
+)
+from pomeriumd.settings.values import CertificatePair, Secret
+from tests.support.certificates import BEGIN, END, NOW, authority, issue, leaf
+
+
+def met(
+    store: CertificateStore,
+    name: bytes | None = None,
+    *,
+    version: int = SSL.TLS1_3_VERSION,
+    ciphers: bytes | None = None,
+    offered: list[bytes] | None = None,
+    before: SSL.Connection | None = None,
+) -> tuple[SSL.Connection, SSL.Connection]:
+    """Return client and server after their handshake in memory."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD) if before is None else before.get_context()
+    if before is None:
+        context.set_max_proto_version(version)
+    if ciphers is not None:
+        context.set_cipher_list(ciphers)
+    client = SSL.Connection(context, None)
+    client.set_connect_state()
+    if name is not None:
+        client.set_tlsext_host_name(name)
+    if offered:
+        client.set_alpn_protos(offered)
+    session = None if before is None else before.get_session()
+    if session is not None:
+        client.set_session(session)
+    server = SSL.Connection(store.base(), None)
+    server.set_accept_state()
+    shake(client, server)
+    return client, server
+
+
+def shake(client: SSL.Connection, server: SSL.Connection) -> None:
+    """Carry bytes both ways until both are content."""
+    waiting = {client, server}
+    for _ in range(10):
+        for one, other in ((client, server), (server, client)):
+            try:
+                one.do_handshake()
+                waiting.discard(one)
+            except SSL.WantReadError:
+                pass
+            with contextlib.suppress(SSL.WantReadError):
+                other.bio_write(one.bio_read(65536))
+        if not waiting:
+            return
+    raise AssertionError("no end to the handshake")
+
+
+def shown(client: SSL.Connection) -> str:
+    """Return the common name of what the server showed."""
+    certificate = client.get_peer_certificate(as_cryptography=True)
+    assert certificate is not None
+    return str(certificate.subject.rfc4514_string())
+
+
+class ChoiceTests(SynchronousTestCase):
+    """The name in the client's hello decides; nothing else does."""
+
+    def setUp(self) -> None:
+        """Make a store of four."""
+        self.issued = [
+            leaf("first.test"),
+            leaf("App.Example.test", "other.test"),
+            leaf("*.example.test"),
+            leaf("other.test", "*.first.test"),
+        ]
+        self.store = CertificateStore.of([one.pair() for one in self.issued], NOW)
+
+    def test_each_name_has_its_certificate(self) -> None:
+        """Exact before wildcard, a wildcard for one label only, else the first."""
+        for name, title in [
+            (b"first.test", "first.test"),
+            (b"app.example.test", "App.Example.test"),
+            (b"APP.example.TEST", "App.Example.test"),
+            (b"app.example.test.", "App.Example.test"),
+            (b"any.example.test", "*.example.test"),
+            (b"ANY.Example.Test", "*.example.test"),
+            (b"a.b.example.test", "first.test"),
+            (b"example.test", "first.test"),
+            (b".example.test", "first.test"),
+            (b"xexample.test", "first.test"),
+            (b"other.test", "App.Example.test"),
+            (b"x.first.test", "other.test"),
+            (b"*.example.test", "*.example.test"),
+            (b"unknown.test", "first.test"),
+            (b"\xff\xfe", "first.test"),
+            (b".", "first.test"),
+            (None, "first.test"),
+        ]:
+            for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+                client, server = met(self.store, name, version=version)
+                self.assertEqual(shown(client), f"CN={title}", name)
+                self.assertEqual(server.get_servername(), name)
+
+    def test_names(self) -> None:
+        """All names are known, in lower case, wildcards as such."""
+        self.assertEqual(
+            self.store.names,
+            {
+                b"first.test",
+                b"app.example.test",
+                b"other.test",
+                b"*.example.test",
+                b"*.first.test",
+            },
+        )
+
+    def test_the_order_of_names_does_not_matter(self) -> None:
+        """Each name is given to the first pair that bears it, however often it is asked."""
+        other = CertificateStore.of([one.pair() for one in self.issued], NOW)
+        for store in (self.store, other, self.store):
+            self.assertEqual(shown(met(store, b"other.test")[0]), "CN=App.Example.test")
+
+    @given(st.binary(max_size=255))
+    def test_any_name_is_answered(self, name: bytes) -> None:
+        """No bytes of a client make the choice fail."""
+        store = STORE
+        self.assertIsInstance(store.choose(name), SSL.Context)
+        if b"." not in name:
+            self.assertIs(store.choose(name), store.base())
+
+    def test_a_certificate_without_names_is_the_first_only(self) -> None:
+        """A common name is no name; such a certificate still answers when it is first."""
+        store = CertificateStore.of([issue(title="old.test").pair(), leaf("b.test").pair()], NOW)
+        self.assertEqual(store.names, {b"b.test"})
+        self.assertEqual(shown(met(store, b"old.test")[0]), "CN=old.test")
+
+    def test_the_chain_is_sent(self) -> None:
+        """What leads to the root goes along."""
+        middle = issue(by=authority(), authority=True, title="middle")
+        end = issue("deep.test", by=middle, title="deep.test")
+        store = CertificateStore.of([end.pair("c", middle)], NOW)
+        client, _ = met(store, b"deep.test")
+        chain = client.get_peer_cert_chain(as_cryptography=True)
+        assert chain is not None
+        self.assertEqual(chain, [end.certificate, middle.certificate])
+
+
+STORE = CertificateStore.of([leaf("first.test").pair(), leaf("*.example.test").pair()], NOW)
+
+
+class TermsTests(SynchronousTestCase):
+    """On which terms we speak TLS."""
+
+    def test_ciphers(self) -> None:
+        """TLS 1.2 takes ECDHE with AEAD, and refuses everything else."""
+        for name in (
+            b"ECDHE-ECDSA-AES128-GCM-SHA256",
+            b"ECDHE-ECDSA-AES256-GCM-SHA384",
+            b"ECDHE-ECDSA-CHACHA20-POLY1305",
+        ):
+            client, _ = met(STORE, version=SSL.TLS1_2_VERSION, ciphers=name)
+            self.assertEqual(client.get_cipher_name(), name.decode())
+        for name in (b"ECDHE-ECDSA-AES128-SHA", b"ECDHE-ECDSA-AES256-SHA384"):
+            with self.assertRaises(SSL.Error):
+                met(STORE, version=SSL.TLS1_2_VERSION, ciphers=name)
+
+    def test_versions(self) -> None:
+        """TLS 1.2 and 1.3 are spoken, the best that the client can; no older one."""
+        for version, name in [(SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")]:
+            self.assertEqual(met(STORE, version=version)[0].get_protocol_version_name(), name)
+
+    def test_forward_secrecy_group(self) -> None:
+        """A modern client gets a group that outlives quantum computers, or X25519."""
+        group = met(STORE)[0].get_group_name()
+        self.assertIn(group, ("X25519MLKEM768", "x25519"))
+
+    def test_alpn(self) -> None:
+        """Our preference decides; no offer is no protocol; none in common is refused."""
+        both = CertificateStore.of([leaf("a.test").pair()], NOW, protocols=(b"h2", b"http/1.1"))
+        for store, offered, wanted in [
+            (STORE, [b"h2", b"http/1.1"], b"http/1.1"),
+            (STORE, [b"http/1.1"], b"http/1.1"),
+            (STORE, None, b""),
+            (both, [b"http/1.1", b"h2"], b"h2"),
+            (both, [b"http/1.1"], b"http/1.1"),
+        ]:
+            for name in (None, b"x.example.test"):
+                client, server = met(store, name, offered=offered)
+                self.assertEqual(client.get_alpn_proto_negotiated(), wanted)
+                self.assertEqual(server.get_alpn_proto_negotiated(), wanted)
+        for name in (None, b"x.example.test"):
+            with self.assertRaises(NoCommonProtocol):
+                met(STORE, name, offered=[b"h2", b"acme-tls/1"])
+
+    def test_resumption(self) -> None:
+        """A TLS 1.2 session resumes within the store, at any of its names."""
+        client, _ = met(STORE, b"first.test", version=SSL.TLS1_2_VERSION)
+        for name in (b"first.test", b"x.example.test"):
+            again, _ = met(STORE, name, before=client)
+            self.assertEqual(again.master_key(), client.master_key())
+
+    def test_partial_writes_may_move(self) -> None:
+        """The modes that writing on the socket relies on are on, set by pyOpenSSL."""
+        wanted = 0x1 | 0x2  # SSL_MODE_ENABLE_PARTIAL_WRITE, ..._ACCEPT_MOVING_WRITE_BUFFER
+        fresh = CertificateStore.of([leaf("a.test").pair()], NOW)
+        self.assertEqual(fresh.base().set_mode(0) & wanted, wanted)
+
+
+class RefusalTests(SynchronousTestCase):
+    """What could not serve is a problem with its place, all at once."""
+
+    def problems(self, *pairs: CertificatePair, now: float = NOW) -> str:
+        """Return the text that the operator reads."""
+        with self.assertRaises(SettingsError) as caught:
+            CertificateStore.of(pairs, now)
+        return str(caught.exception)
+
+    def test_none(self) -> None:
+        """No certificate at all is a problem."""
+        self.assertEqual(
+            self.problems(),
+            "1 problem in the settings:\n  certificates: missing, TLS needs one",
+        )
+
+    def test_all_at_once(self) -> None:
+        """Each bad pair is told, with its place, in order."""
+        good, other = leaf("good.test"), leaf("other.test")
+        encrypted = good.key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x")
+        )
+        kind = dsa.generate_private_key(2048).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+
+        def pair(number: int, chain: bytes, key: bytes) -> CertificatePair:
+            return CertificatePair(chain=chain, key=Secret(key), place=f"certificates[{number}]")
+
+        self.assertEqual(
+            self.problems(
+                pair(0, b"", good.key_pem),
+                pair(1, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b""),
+                pair(2, good.pem, b"secret"),
+                pair(3, good.pem, encrypted),
+                pair(4, good.pem, other.key_pem),
+                pair(5, good.pem, good.key_pem),
+                pair(6, good.pem, kind),
+                pair(7, other.pem + good.pem, good.key_pem),
+            ),
+            "7 problems in the settings:\n"
+            "  certificates[0]: the certificate cannot be read, want PEM\n"
+            "  certificates[1]: the certificate cannot be read, want PEM\n"
+            "  certificates[2]: the key cannot be read, want PEM\n"
+            "  certificates[3]: the key has a passphrase, want one without\n"
+            "  certificates[4]: the key does not belong to the certificate of good.test\n"
+            "  certificates[6]: the key is DSAPrivateKey, want RSA, EC or Ed25519\n"
+            "  certificates[7]: the key does not belong to the certificate of other.test",
+        )
+
+    def test_dates(self) -> None:
+        """A certificate whose time is over, or not yet come, is refused; the edge is not."""
+        pair = leaf("a.test").pair("certificate")
+        begin, end = BEGIN.timestamp(), END.timestamp()
+        self.assertEqual(
+            self.problems(pair, now=end + 1),
+            "1 problem in the settings:\n"
+            "  certificate: the certificate of a.test expired on 2046-01-01",
+        )
+        self.assertEqual(
+            self.problems(pair, now=begin - 1),
+            "1 problem in the settings:\n"
+            "  certificate: the certificate of a.test is valid from 2026-01-01 00:00 UTC on",
+        )
+        for now in (begin, end):
+            self.assertEqual(CertificateStore.of([pair], now).names, {b"a.test"})
+
+    def test_no_secret_in_any_text(self) -> None:
+        """Neither the error nor its causes show the key."""
+        key = b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0LXNlY3JldA==\n-----END PRIVATE KEY-----\n"
+        pair = CertificatePair(chain=leaf("a.test").pem, key=Secret(key), place="certificate")
+        with self.assertRaises(SettingsError) as caught:
+            CertificateStore.of([pair], NOW)
+        error: BaseException | None = caught.exception
+        while error is not None:
+            self.assertNotIn("c2Vjc", repr(error) + str(error))
+            error = error.__cause__

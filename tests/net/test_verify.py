@@ -1,0 +1,184 @@
+"""Promises of the connections to upstreams: who is believed, and what is shown to them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver, StringTransport
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from pomeriumd.errors import SettingsError
+from pomeriumd.net.verify import Unverified, Verified, client_options
+from tests.support.certificates import BEGIN, Issued, authority, days, issue, leaf
+from tests.support.sockets import OneProtocol, Told
+
+
+def serving(server: Issued) -> SSL.Context:
+    """Return a context of an upstream."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate(server.certificate)
+    context.use_privatekey(server.key)
+    context.set_alpn_select_callback(lambda _, offered: offered[0])
+    return context
+
+
+def agreed(there: SSL.Connection) -> bytes:
+    """Return the protocol that both chose, empty if the handshake did not get there."""
+    try:
+        there.recv(1)
+    except SSL.WantReadError:
+        return there.get_alpn_proto_negotiated()
+    except SSL.Error:
+        return b""
+    return b"data"
+
+
+class UpstreamTests(SynchronousTestCase):
+    """What an upstream's certificate has to be, in the client's own words."""
+
+    def meet(
+        self, creator: IOpenSSLClientConnectionCreator, context: SSL.Context
+    ) -> tuple[Told, SSL.Connection]:
+        """Return our protocol and the other side's connection after their handshake."""
+        ours = Told()
+        factory = TLSMemoryBIOFactory(
+            creator, isClient=True, wrappedFactory=OneProtocol(ours), clock=Clock()
+        )
+        outer = factory.buildProtocol(None)
+        wire = StringTransport()
+        there = SSL.Connection(context, None)
+        there.set_accept_state()
+        outer.makeConnection(wire)
+        for _ in range(6):
+            there.bio_write(wire.value())
+            wire.clear()
+            with contextlib.suppress(SSL.WantReadError, SSL.Error):
+                there.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                outer.dataReceived(there.bio_read(65536))
+            if not wire.value():
+                break
+        if wire.disconnected or wire.disconnecting:
+            outer.connectionLost(Failure(ConnectionLost()))
+        return ours, there
+
+    def test_the_name_must_fit(self) -> None:
+        """The right name of a trusted authority is taken; wrong names and strangers are not."""
+        ca = authority().pem
+        for server_name, server, good in [
+            ("up.test", leaf("up.test"), True),
+            ("b\u00fccher.test", leaf("xn--bcher-kva.test"), True),
+            ("any.up.test", leaf("*.up.test"), True),
+            ("up.test", leaf("other.test"), False),
+            ("a.any.up.test", leaf("*.up.test"), False),
+            ("up.test", issue("up.test"), False),
+            ("up.test", issue("up.test", by=issue(authority=True)), False),
+            ("up.test", issue("up.test", by=authority(), end=BEGIN + days(1)), False),
+            ("up.test", issue(by=authority(), title="up.test"), False),
+            ("127.0.0.1", leaf("127.0.0.1"), True),
+            ("127.0.0.1", leaf("127.0.0.2"), False),
+            ("::1", leaf("::1"), True),
+            ("::1", leaf("::2"), False),
+        ]:
+            creator = client_options(server_name=server_name, custom_ca=ca, place="policy[0]")
+            verifyObject(IOpenSSLClientConnectionCreator, creator)
+            self.assertIsInstance(creator, Verified)
+            ours, there = self.meet(creator, serving(server))
+            self.assertEqual(ours.lost == [], good, (server_name, server))
+            self.assertEqual(agreed(there) == b"http/1.1", good)
+            name = None if server_name[0] in ":1" else server_name.encode("idna")
+            self.assertEqual(there.get_servername(), name)
+
+    def test_the_system_is_trusted_without_a_ca(self) -> None:
+        """Without tls_custom_ca the tests' authority is a stranger."""
+        creator = client_options(server_name="up.test", place="policy[0]")
+        ours, _ = self.meet(creator, serving(leaf("up.test")))
+        self.assertEqual(ours.lost, [SSL.Error])
+
+    def test_the_reason_is_told(self) -> None:
+        """The protocol learns which name was wanted; no name at all is a reason too."""
+        for server, reason in [
+            (leaf("other.test"), VerificationError),
+            (issue(by=authority(), title="up.test"), CertificateError),
+        ]:
+            creator = client_options(
+                server_name="up.test", custom_ca=authority().pem, place="policy[0]"
+            )
+            ours, _ = self.meet(creator, serving(server))
+            self.assertEqual(ours.lost, [reason])
+
+    def test_skip_verify_believes_all(self) -> None:
+        """tls_skip_verify takes any certificate, still asks by name, and is warned of once."""
+        observer = EventLoggingObserver()
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        creator = client_options(server_name="up.test", skip_verify=True, place="policy[3]")
+        verifyObject(IOpenSSLClientConnectionCreator, creator)
+        self.assertIsInstance(creator, Unverified)
+        warned = [e for e in observer if e["log_level"] is LogLevel.warn]
+        self.assertEqual([e["place"] for e in warned], ["policy[3]"])
+        ours, there = self.meet(creator, serving(issue("stranger.test")))
+        self.assertEqual((ours.lost, there.get_servername()), ([], b"up.test"))
+        self.assertEqual(agreed(there), b"http/1.1")
+        by_address = client_options(server_name="127.0.0.1", skip_verify=True, place="p")
+        ours, there = self.meet(by_address, serving(issue("stranger.test")))
+        self.assertEqual((ours.lost, there.get_servername()), ([], None))
+
+    def test_what_we_show(self) -> None:
+        """tls_client_cert is shown with its chain when the upstream asks."""
+        middle = issue(by=authority(), authority=True, title="middle")
+        own = issue("us.test", by=middle, title="us")
+        for skip_verify in (False, True):
+            creator = client_options(
+                server_name="up.test",
+                custom_ca=authority().pem,
+                client_cert=own.pem + middle.pem,
+                client_key=own.key_pem,
+                skip_verify=skip_verify,
+                place="policy[0]",
+            )
+            context = serving(leaf("up.test"))
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+            ours, there = self.meet(creator, context)
+            self.assertEqual(ours.lost, [])
+            chain = there.get_peer_cert_chain(as_cryptography=True)
+            certificate = there.get_peer_certificate(as_cryptography=True)
+            self.assertEqual(certificate, own.certificate)
+            self.assertIn(middle.certificate, chain or [])
+
+    def test_what_cannot_be_used(self) -> None:
+        """Each fault is a problem of the route, under the key that it stands in."""
+        us, other = leaf("us.test"), leaf("other.test")
+        faults: list[tuple[dict[str, Any], str]] = [
+            ({"custom_ca": b"x"}, "tls_custom_ca: the certificate cannot be read, want PEM"),
+            ({"client_cert": us.pem}, "tls_client_key: missing, the other one is there"),
+            ({"client_key": us.key_pem}, "tls_client_cert: missing, the other one is there"),
+            (
+                {"client_cert": us.pem, "client_key": other.key_pem},
+                "tls_client_cert: the key does not belong to the certificate of us.test",
+            ),
+        ]
+        for more, text in faults:
+            for skip_verify in (False, True):
+                if skip_verify and "custom_ca" in more:
+                    continue
+                with self.assertRaises(SettingsError) as caught:
+                    client_options(
+                        server_name="up.test",
+                        place="policy[7]",
+                        skip_verify=skip_verify,
+                        **more,
+                    )
+                self.assertEqual(
+                    str(caught.exception), f"1 problem in the settings:\n  policy[7].{text}"
+                )
