@@ -10,8 +10,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import attrs
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    wrapClientTLS,
+)
 from twisted.internet.interfaces import (
     IDelayedCall,
     IProtocol,
@@ -59,13 +65,20 @@ class _Endpoints:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Return where to connect for ``uri``, over TLS unless it is plain http."""
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(
-            self._reactor, uri.host, uri.port, timeout=CONNECT_SECONDS
-        )
+        endpoint = self._address_or_name(uri.host.decode("ascii"), uri.port)
         if uri.scheme != b"http":
             creator = self._policy.creatorForNetloc(uri.host, uri.port)
             endpoint = wrapClientTLS(creator, endpoint, clock=self._reactor)
         return BoundedEndpoint(endpoint, self._reactor)
+
+    def _address_or_name(self, host: str, port: int) -> IStreamClientEndpoint:
+        # An address needs no resolver, and so no thread of the pool.
+        kind: type[TCP4ClientEndpoint | TCP6ClientEndpoint | HostnameEndpoint] = HostnameEndpoint
+        if isIPAddress(host):
+            kind = TCP4ClientEndpoint
+        elif isIPv6Address(host):
+            kind = TCP6ClientEndpoint
+        return kind(self._reactor, host, port, timeout=CONNECT_SECONDS)
 
 
 @implementer(IStreamClientEndpoint)

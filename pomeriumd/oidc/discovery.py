@@ -90,9 +90,9 @@ class LastGood:
             draft.unlink()
             raise
 
-    def load(self, now: float) -> dict[str, Any] | None:
+    def load(self, now: float) -> tuple[dict[str, Any], float] | None:
         """
-        Return the copy; None if there is none, or none that may be used.
+        Return the copy and its age in seconds; None if there is none that may be used.
 
         Whoever could write it could send our users and the client secret anywhere: it
         has to be ours, and nobody else may be able to write it.
@@ -103,16 +103,17 @@ class LastGood:
                 about = os.fstat(file.fileno())
                 if about.st_uid != os.geteuid() or about.st_mode & 0o022:
                     return None
-                if not stat.S_ISREG(about.st_mode):
+                if not stat.S_ISREG(about.st_mode) or about.st_size > DEFAULT_SIZE:
                     return None
-                copy = read_object(file.read(DEFAULT_SIZE + 1)[:DEFAULT_SIZE])
+                copy = read_object(file.read(DEFAULT_SIZE))
         except (OSError, ValueError):
             return None
         fetched: Any = copy.get("fetched")
         document = copy.get("metadata")
         if type(fetched) not in (int, float) or not isinstance(document, dict):
             return None
-        return document if now - LAST_GOOD_AGE <= fetched <= now else None
+        age = now - fetched
+        return (document, age) if 0 <= age < LAST_GOOD_AGE else None
 
 
 @attrs.define(kw_only=True)
@@ -205,15 +206,16 @@ class Discovery:
     def _stand_in(self, age: float) -> Metadata | None:
         if self._metadata is not None:
             return self._metadata if age < LAST_GOOD_AGE else None
-        document = self._last_good.load(self._now()) if self._last_good is not None else None
-        if document is None:
+        kept = self._last_good.load(self._now()) if self._last_good is not None else None
+        if kept is None:
             return None
+        document, age = kept
         try:
             self._metadata = self._read(document)
         except ProviderError:
             return None
-        # Old already: the next call tries to fetch, as soon as the back-off lets it.
-        self._fetched = self._clock.seconds() - MAX_AGE
+        # Old in any case: the next call tries to fetch, as soon as the back-off lets it.
+        self._fetched = self._clock.seconds() - max(age, MAX_AGE)
         self._log.warn(
             "using the kept metadata of {issuer}, as it cannot be fetched", issuer=self._issuer
         )

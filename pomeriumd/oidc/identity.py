@@ -67,9 +67,10 @@ def check_userinfo(userinfo: Claims, subject: str) -> None:
         raise refusal("userinfo-subject", "userinfo: sub is not that of the ID token")
 
 
-def is_complete(kind: Kind, identity: Identity, claims: Claims) -> bool:
-    """Return whether the ID token's ``claims`` said all, so that nobody needs be asked."""
-    return identity.email is not None and kind.groups_claim in claims
+def is_complete(kind: Kind, claims: Claims) -> bool:
+    """Return whether the ID token's ``claims`` say all, so that nobody needs be asked."""
+    says_email = "email" in claims and kind.verified(claims) is not None
+    return says_email and kind.groups_claim in claims
 
 
 def gone_silent(kind: Kind, before: Identity, sources: Sequence[Claims]) -> str | None:

@@ -300,8 +300,7 @@ class OIDCProvider:
         self, metadata: Metadata, claims: dict[str, Any], access_token: str
     ) -> Sequence[Claims]:
         """Return the ID token's claims, and userinfo's where those leave a gap."""
-        alone = build(self._rules, claims["iss"], claims["sub"], [claims])
-        if metadata.userinfo_endpoint is None or is_complete(self._rules, alone, claims):
+        if metadata.userinfo_endpoint is None or is_complete(self._rules, claims):
             return [claims]
         reply = await self._client.get(metadata.userinfo_endpoint, "userinfo", bearer=access_token)
         if reply.status in (401, 403):

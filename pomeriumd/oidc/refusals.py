@@ -21,7 +21,7 @@ EXPLANATIONS: Final = MappingProxyType(
         ),
         "cancelled": "The sign-in was cancelled at the identity provider. You can start again.",
         "clock": (
-            "The clocks of this service and of the identity provider differ too much. "
+            "The clocks of this service and of the identity provider seem to differ. "
             "Please tell whoever runs this service."
         ),
         "code": (

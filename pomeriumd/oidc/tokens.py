@@ -27,7 +27,7 @@ from pomeriumd.oidc.document import read_object
 from pomeriumd.oidc.keyset import MAX_KID, Key
 from pomeriumd.oidc.kinds import TENANT
 from pomeriumd.oidc.metadata import fits
-from pomeriumd.oidc.refusals import refusal
+from pomeriumd.oidc.refusals import EXPLANATIONS, refusal
 
 LEEWAY = 60
 """Seconds by which the provider's clock and ours may differ."""
@@ -218,7 +218,7 @@ def _clock(what: str, ours_ahead: float, skew: float | None) -> LoginFailed:
     """Build the refusal for a time that is off, with all that helps to find the clock."""
     text = f"{what} by our clock, leeway {LEEWAY} s"
     explain = (
-        f"By this service's clock the identity provider's answer "
+        f"{EXPLANATIONS['clock']} By this service's clock the identity provider's answer "
         f"{'ended' if ours_ahead > 0 else 'begins only'} {_duration(ours_ahead)} "
         f"{'ago' if ours_ahead > 0 else 'from now'}."
     )
@@ -226,7 +226,6 @@ def _clock(what: str, ours_ahead: float, skew: float | None) -> LoginFailed:
         side = "ahead of" if skew > 0 else "behind"
         text += f"; the provider's clock is {abs(skew):.0f} s {side} ours"
         explain += f" The provider's clock is {_duration(skew)} {side} this service's."
-    explain += " Please tell whoever runs this service to compare the clocks."
     return LoginFailed(text, "clock", explain)
 
 

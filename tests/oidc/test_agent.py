@@ -102,8 +102,25 @@ class AgentTests(SynchronousTestCase):
         reactor = MemoryReactorClock()
         endpoints = _Endpoints(reactor, BrowserLikePolicyForHTTPS())
         verifyObject(IAgentEndpointFactory, endpoints)
-        for url in (b"http://127.0.0.1:9400/", b"https://idp.example.com/"):
+        for url in (
+            b"http://127.0.0.1:9400/",
+            b"http://[::1]:9400/",
+            b"http://localhost/",
+            b"https://idp.example.com/",
+        ):
             self.assertIsInstance(endpoints.endpointForURI(URI.fromBytes(url)), BoundedEndpoint)
+
+    def test_an_address_is_connected_to_without_a_resolver(self) -> None:
+        """No thread is needed for one."""
+        for url, place in (
+            (b"http://127.0.0.1:9400/", ("127.0.0.1", 9400)),
+            (b"http://[::1]:80/", ("::1", 80)),
+        ):
+            reactor = MemoryReactorClock()
+            endpoints = _Endpoints(reactor, BrowserLikePolicyForHTTPS())
+            endpoint = endpoints.endpointForURI(URI.fromBytes(url))
+            self.assertNoResult(endpoint.connect(Factory.forProtocol(Received)))
+            self.assertEqual(reactor.tcpClients[0][:2], place)
 
     def test_is_an_agent(self) -> None:
         """Making it connects to nothing."""

@@ -175,8 +175,12 @@ class OtherTests(SynchronousTestCase):
             (ANN, False),
             ({"groups": ["a"]}, False),
             ({"email": "ann@example.com", "groups": ["a"]}, False),
+            ({**ANN, "email_verified": False, "groups": ["a"]}, True),
+            ({}, False),
         ):
-            self.assertIs(is_complete(OIDC, made(claims), claims), complete)
+            self.assertIs(is_complete(OIDC, claims), complete)
+        azure = {"email": "ann@example.com", "groups": ["a"]}
+        self.assertIs(is_complete(KINDS["azure"], azure), True)
 
     def test_silence_is_told_from_a_change(self) -> None:
         """A claim that is gone is silence; one that is now empty or unverified is news."""
