@@ -55,7 +55,8 @@ class _Reading(enum.Enum):
     STRAY = "nothing that was asked for"
 
 
-_HEAD, _STRAY = _Reading.HEAD, _Reading.STRAY  # each look-up in an Enum class costs 60 ns
+# Each look-up in an Enum class costs 60 ns.
+_HEAD, _LENGTH, _STRAY = _Reading.HEAD, _Reading.LENGTH, _Reading.STRAY
 
 
 @attrs.define(eq=False, repr=False)  # what waits in it holds cookies
@@ -207,9 +208,9 @@ class Client1:
             self.began = True
             taken = self._reader.take(octets)
             return [] if taken is None else self._begin(*taken)
+        if reading is _LENGTH:
+            return self._counted(octets)
         match reading:
-            case _Reading.LENGTH:
-                return self._counted(octets)
             case _Reading.CHUNKED:
                 return self._chunked(octets)
             case _Reading.CLOSE | _Reading.TUNNEL:
@@ -238,17 +239,16 @@ class Client1:
                 length = 0
             return [Response(status, end_to_end(fields), length), *self._ended(_END, rest)]
         response = Response(status, end_to_end(fields), length)
-        if length == 0:
-            return [response, *self._ended(_END, rest)]
+        if length is not None:
+            self._left = length
+            self._reading = _LENGTH
+            return [response, *self._counted(rest)] if rest or not length else [response]
         if chunked:
             self._chunks = ChunkedReader(self.limits.trailer_size)
             self._reading = _Reading.CHUNKED
-        elif length is None:
+        else:
             self._persists = False
             self._reading = _Reading.CLOSE
-        else:
-            self._left = length
-            self._reading = _Reading.LENGTH
         return [response, *self._take(rest)] if rest else [response]
 
     def _begin_interim(self, status: int, fields: list[Field], rest: bytes) -> list[Event]:
@@ -278,8 +278,9 @@ class Client1:
         if len(octets) < left:
             self._left = left - len(octets)
             return [Data(octets)]
-        self._left = 0
-        return [Data(octets[:left]), *self._ended(_END, octets[left:])]
+        body, rest = (octets, b"") if len(octets) == left else (octets[:left], octets[left:])
+        end = self._ended(_END, rest)
+        return [Data(body), *end] if left else end
 
     def _chunked(self, octets: bytes) -> list[Event]:
         """Take bytes of a chunked body."""
