@@ -135,12 +135,18 @@ def read_metadata(
     )
 
 
+def serves_tenants(issuer: str, kind: Kind) -> bool:
+    """Return whether an issuer of the settings stands for many tenants'."""
+    _, _, path = urlsplit(issuer).path.partition("/")
+    return kind.many_tenants and path.partition("/")[0] in _MANY_TENANTS
+
+
 def _acceptable(issuer: str, kind: Kind) -> tuple[str, ...]:
     """Return what the document may call itself: exactly the issuer, or its template."""
+    if not serves_tenants(issuer, kind):
+        return (issuer,)
     parts = urlsplit(issuer)
     segments = parts.path.split("/")
-    if not (kind.many_tenants and len(segments) > 1 and segments[1] in _MANY_TENANTS):
-        return (issuer,)
     segments[1] = TENANT
     return (issuer, f"{parts.scheme}://{parts.netloc}{'/'.join(segments)}")
 

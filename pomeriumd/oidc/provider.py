@@ -24,7 +24,7 @@ from pomeriumd.oidc.identity import build, check_userinfo, gone_silent, is_compl
 from pomeriumd.oidc.jwks import KeySource
 from pomeriumd.oidc.keyset import ALGORITHMS
 from pomeriumd.oidc.kinds import KINDS, Claims, Kind, issuer_of
-from pomeriumd.oidc.metadata import Metadata, issuer_problem
+from pomeriumd.oidc.metadata import Metadata, issuer_problem, serves_tenants
 from pomeriumd.oidc.refusals import refusal
 from pomeriumd.oidc.waiting import Backoff
 from pomeriumd.session.session import Identity
@@ -101,6 +101,11 @@ class OIDCProvider:
             backoff=Backoff(clock=self._clock, random=self._random),
             log=self._log,
         )
+
+    @property
+    def identity_issuer(self) -> str | None:
+        """The issuer of every Identity from here; None where each tenant has its own."""
+        return None if serves_tenants(self.issuer, self._rules) else self.issuer
 
     @property
     def skew(self) -> float | None:

@@ -161,12 +161,14 @@ class KeySourceTests(SynchronousTestCase):
         self.assertEqual(len(self.served.asked), 1)
 
     def test_keys_of_another_place_do_not_stay(self) -> None:
-        """When the metadata names a new jwks_uri, the old keys count no more."""
+        """When the metadata names a new jwks_uri, fresh keys of the old one count no more."""
         self.found("a")
-        self.served.jwks, self.served.keys = "new", [jwk("b")]
-        self.clock.advance(MAX_AGE)
-        self.assertEqual(self.found("b"), ["b"])
-        self.assertEqual(self.served.asked, ["/jwks", "/new"])
+        self.clock.advance(PAUSE)
+        self.found("b")
+        self.served.jwks, self.served.keys = "new", [jwk("c")]
+        self.clock.advance(MAX_AGE - PAUSE)
+        self.assertEqual(self.found("a"), [])
+        self.assertEqual(self.served.asked, ["/jwks", "/jwks", "/new"])
 
     def test_many_wait_for_one_fetch(self) -> None:
         """And all fail with it when it is late."""

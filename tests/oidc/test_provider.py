@@ -845,6 +845,13 @@ class TenantTests(ProviderCase):
         self.idp.claims["xms_edov"] = True
         self.assertEqual(self.signed_in().identity.email, "Ann@example.com")
 
+    def test_no_one_issuer_is_everybodys(self) -> None:
+        """A policy for one issuer would let nobody in; one tenant's endpoint has one."""
+        self.assertIsNone(self.provider.identity_issuer)
+        self.assertEqual(self.made(issuer=self.iss).identity_issuer, self.iss)
+        other = self.made(kind="oidc", issuer=self.provider.issuer)
+        self.assertEqual(other.identity_issuer, self.provider.issuer)
+
     def test_refresh_stays_in_the_tenant(self) -> None:
         """The same subject of another tenant is another person."""
         identity = self.signed_in().identity
