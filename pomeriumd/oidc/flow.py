@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
 
 import attrs
 
-from pomeriumd.errors import LoginFailed, ProviderError
+from pomeriumd.errors import ProviderError
 from pomeriumd.oidc.metadata import Metadata
 from pomeriumd.oidc.refusals import refusal
 
@@ -274,22 +274,6 @@ def read_tokens(answer: Mapping[str, Any]) -> Tokens:
 def read_refusal(answer: Mapping[str, Any]) -> Refusal:
     """Read an error answer; whatever cannot be shown safely is left out."""
     return Refusal(_words(answer.get("error")), _words(answer.get("error_description")))
-
-
-def authorization_refusal(error: str, description: str | None = None) -> LoginFailed:
-    """
-    Build the error for an authorization response that is an error.
-
-    Args:
-        error: a stranger's text, any length.
-        description: the same.
-
-    Source: RFC 6749 section 4.1.2.1, OpenID Connect Core 1.0 section 3.1.2.6.
-    """
-    words = _words(error) or "unreadable"
-    check = "cancelled" if words == "access_denied" else "authorization"
-    shown = _words(description)
-    return refusal(check, f"authorization: {words}{f' ({shown})' if shown else ''}")
 
 
 def _form(url: str, methods: Sequence[str], who: Credentials, body: dict[str, str]) -> Form:

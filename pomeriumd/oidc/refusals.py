@@ -1,5 +1,5 @@
 """
-Every check of a sign-in that can fail here, by its stable word.
+Every check of a provider's answer that can fail here, by its stable word.
 
 The word stands on the page, in the log and in the manual's troubleshooting table; the
 sentences are what the user reads. Pure.
@@ -16,10 +16,6 @@ _OPERATOR = "If it happens again, please tell whoever runs this service."
 
 EXPLANATIONS: Final = MappingProxyType(
     {
-        "authorization": (
-            f"The identity provider did not let the sign-in go on. Please try again. {_OPERATOR}"
-        ),
-        "cancelled": "The sign-in was cancelled at the identity provider. You can start again.",
         "clock": (
             "The clocks of this service and of the identity provider seem to differ. "
             "Please tell whoever runs this service."

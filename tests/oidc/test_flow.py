@@ -17,7 +17,6 @@ from pomeriumd.oidc.flow import (
     Credentials,
     Form,
     Refusal,
-    authorization_refusal,
     authorization_url,
     challenge,
     check_response_issuer,
@@ -308,13 +307,3 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(read_refusal({"error": ["x"]}), Refusal("", ""))
         self.assertEqual(read_refusal({"error": "\x1b[31m"}), Refusal("", ""))
         self.assertEqual(len(read_refusal({"error": "x" * 999}).error), 200)
-
-    def test_authorization_errors_are_explained(self) -> None:
-        """A user who cancelled is told so; the rest names the provider's word in the log."""
-        cancelled = authorization_refusal("access_denied", "no")
-        self.assertEqual(cancelled.check, "cancelled")
-        self.assertEqual(str(cancelled), "authorization: access_denied (no)")
-        failed = authorization_refusal("invalid_scope")
-        self.assertEqual(failed.check, "authorization")
-        self.assertEqual(str(failed), "authorization: invalid_scope")
-        self.assertEqual(str(authorization_refusal("\n")), "authorization: unreadable")
