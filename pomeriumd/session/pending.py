@@ -122,4 +122,4 @@ class PendingLogins:
         return self.shape.host_only(f"login_{login}")
 
     def _context(self, login: str) -> bytes:
-        return f"login\n{self.audience}\n{login}".encode()
+        return f"login 1\n{self.audience}\n{login}".encode()
