@@ -96,10 +96,20 @@ class RequestTimeout(ClientError):
 
 
 class MethodNotAllowed(ClientError):
-    """This address does not take this method."""
+    """
+    This address does not take this method.
+
+    Args:
+        text: for the log.
+        allow: the methods that it takes, as the Allow field lists them (RFC 9110, 15.5.6).
+    """
 
     status: ClassVar[int] = 405
     public: ClassVar[str] = "This address does not take this kind of request."
+
+    def __init__(self, text: str, allow: str = "") -> None:
+        super().__init__(text)
+        self.allow = allow
 
 
 class Misdirected(ClientError):

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pomeriumd.access.routes import Route
 
 
+SWITCHING = 101
+"""The status after which both bodies are bytes of another protocol (RFC 9110, 15.2.2)."""
+
+
 class Sink(Protocol):
     """Who is told what arrives on one side of an exchange, and how its output flows."""
 
@@ -232,7 +236,8 @@ class Exchange:
 
     def _end(self, error: PomeriumError | None) -> None:
         self.over = True
-        if error is not None and not self.facts.error:
+        # A tunnel has no end but that one side leaves.
+        if error is not None and self.status != SWITCHING and not self.facts.error:
             self.facts.error = type(error).__name__
             if not self.status:
                 self.status = error.status

@@ -35,7 +35,7 @@ from pomeriumd.http.client1 import Client1
 from pomeriumd.http.events import Data, End, Field, Response
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
-from pomeriumd.net.exchange import Sink
+from pomeriumd.net.exchange import SWITCHING, Sink
 from pomeriumd.net.pool import Next, Pool
 from pomeriumd.net.wire import Wire
 
@@ -48,9 +48,6 @@ upstream is seldom the one that closes first."""
 
 LINE = 1024
 """How many exchanges may wait for a connection to one upstream."""
-
-SWITCHING = 101
-"""The status after which a connection carries another protocol."""
 
 SPARE = 64
 """Idle connections kept for one upstream."""

@@ -17,6 +17,7 @@ from pomeriumd.access.routes import Route, RouteTable
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import Pages
+from pomeriumd.http.events import Field
 from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.forward import Way
 from pomeriumd.proxy.logins import Logins
@@ -37,6 +38,8 @@ class Generation:
     pages: Pages
     own: OwnPages
     trusted: TrustedProxies
+    headers: tuple[Field, ...]
+    """What our own answers carry too; an application's get them in ``Outbound``."""
     authenticate: Callable[[Call], Awaitable[Answer]]
     authenticate_host: bytes
     small_body: int

@@ -17,7 +17,7 @@ from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import CSRF_FIELD, ICON, STYLESHEET, Pages
 from pomeriumd.crypto.keys import KeyRing
-from pomeriumd.errors import Denied, MethodNotAllowed, NoRoute, Unauthenticated
+from pomeriumd.errors import BadToken, MethodNotAllowed, NoRoute, Unauthenticated
 from pomeriumd.http.cookies import cookies
 from pomeriumd.http.events import Request
 from pomeriumd.http.negotiate import is_navigation
@@ -47,7 +47,9 @@ EVERYWHERE = frozenset(
 OURS = b"/.pomerium/"
 """What begins so is ours on every route host."""
 
-READ = frozenset({b"GET", b"HEAD"})
+READ = (b"GET", b"HEAD")
+
+Page = Callable[[Call], Answer]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -68,22 +70,23 @@ class OwnPages:
     csrf_keys: KeyRing
     recheck_minutes: int
     now: Callable[[], float]
-    _by_path: Mapping[bytes, Callable[[Call], Answer]] = attrs.field(init=False)
+    _by_path: Mapping[bytes, tuple[tuple[bytes, ...], Page]] = attrs.field(init=False)
 
     @_by_path.default
-    def _paths(self) -> Mapping[bytes, Callable[[Call], Answer]]:
+    def _paths(self) -> Mapping[bytes, tuple[tuple[bytes, ...], Page]]:
+        plain = self.pages.plain
         return {
-            b"/ping": self._ping,
-            b"/healthz": lambda _: self.pages.plain(200, "OK"),
-            b"/robots.txt": lambda _: self.pages.plain(200, "User-agent: *\nDisallow: /\n"),
-            STYLESHEET.encode("ascii"): self.pages.stylesheet,
-            ICON.encode("ascii"): self.pages.icon,
-            b"/.well-known/pomerium/jwks.json": self._jwks,
-            b"/.pomerium": lambda _: redirect("/.pomerium/"),
-            b"/.pomerium/": self._who,
-            b"/.pomerium/sign_in": self._sign_in,
-            b"/.pomerium/sign_out": self._sign_out,
-            b"/.pomerium/callback/": self._callback,
+            b"/ping": (READ, lambda _: plain(200, f"pomeriumd/{pomeriumd.__version__}\n")),
+            b"/healthz": (READ, lambda _: plain(200, "OK")),
+            b"/robots.txt": (READ, lambda _: plain(200, "User-agent: *\nDisallow: /\n")),
+            STYLESHEET.encode("ascii"): (READ, self.pages.stylesheet),
+            ICON.encode("ascii"): (READ, self.pages.icon),
+            b"/.well-known/pomerium/jwks.json": (READ, self._jwks),
+            b"/.pomerium": (READ, lambda _: redirect("/.pomerium/")),
+            b"/.pomerium/": (READ, self._who),
+            b"/.pomerium/sign_in": (READ, self._sign_in),
+            b"/.pomerium/sign_out": ((*READ, b"POST"), self._sign_out),
+            b"/.pomerium/callback/": ((b"GET",), self._callback),
         }
 
     def everywhere(self, request: Request) -> bool:
@@ -103,15 +106,15 @@ class OwnPages:
             ClientError: there is no such page, or not for this request.
         """
         request = call.request
-        page = self._by_path.get(request.path)
-        if page is None or not (self.everywhere(request) or request.host in self.logins.origins):
-            raise NoRoute("no page of ours at this host and path")
-        if request.method not in READ and request.path != b"/.pomerium/sign_out":
-            raise MethodNotAllowed(f"page of ours takes GET, got {request.method.decode('ascii')}")
+        if request.path not in self._by_path:
+            raise NoRoute("no page of ours at this path")
+        if not (self.everywhere(request) or request.host in self.logins.origins):
+            raise NoRoute("no page of ours at this host")
+        methods, page = self._by_path[request.path]
+        if request.method not in methods:
+            allow = b", ".join(methods).decode("ascii")
+            raise MethodNotAllowed("page of ours does not take this method", allow)
         return page(call)
-
-    def _ping(self, call: Call) -> Answer:
-        return self.pages.plain(200, f"pomeriumd/{pomeriumd.__version__}\n")
 
     def _jwks(self, call: Call) -> Answer:
         fields = (
@@ -163,13 +166,8 @@ class OwnPages:
             return self.pages.sign_out(
                 call, csrf=csrf, who=who, recheck_minutes=self.recheck_minutes
             )
-        if request.method != b"POST":
-            raise MethodNotAllowed("sign-out takes GET and POST")
         if session is not None and not self._is_form_of(session, call):
-            raise Denied(
-                "sign-out form without its token",
-                ["The form was not one of ours, or it was shown to another session."],
-            )
+            raise BadToken("sign-out form without the token of its session")
         site, host = self.logins.site, request.host
         audience = self.sessions.audiences[host]
         cleared = tuple(forget(site, cookies(request.fields), audience=audience))

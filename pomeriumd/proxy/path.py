@@ -16,8 +16,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pomeriumd.access.decision import Allow, Deny, SignIn, explain
+from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
-from pomeriumd.errors import Denied, NoRoute, PomeriumError, Side, Unauthenticated
+from pomeriumd.errors import (
+    Denied,
+    MethodNotAllowed,
+    NoRoute,
+    PomeriumError,
+    Side,
+    Unauthenticated,
+)
 from pomeriumd.http.negotiate import is_navigation
 from pomeriumd.net.exchange import Exchange, SmallBody
 from pomeriumd.net.upstream import Upstreams
@@ -68,7 +76,7 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     # Before the decision, since what the provider says now may differ from what it said.
     if standing is Standing.RECHECK and not route.policy.public and is_navigation(request):
         facts.decision = "recheck"
-        exchange.reply(here.logins.begin(request, now, session))
+        _reply(exchange, here, here.logins.begin(request, now, session))
         return
 
     # The decision, by the policy of this very route.
@@ -82,7 +90,7 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
             facts.decision = "public" if route.policy.public else "allow"
         case SignIn() if is_navigation(request):
             facts.decision = "sign-in"
-            exchange.reply(here.logins.begin(request, now, session))
+            _reply(exchange, here, here.logins.begin(request, now, session))
             return
         case SignIn():
             facts.decision = "sign-in"
@@ -157,14 +165,21 @@ def fail(exchange: Exchange, here: Generation, error: BaseException) -> None:
         exchange.cut(error)
         return
     call = Call(request=exchange.request, request_id=exchange.id, client=exchange.client)
-    exchange.reply(
-        here.pages.error(
-            error,
-            call,
-            who=facts.user or None,
-            sign_in_url=here.logins.hint(facts.route),
-        )
+    answer = here.pages.error(
+        error,
+        call,
+        who=facts.user or None,
+        sign_in_url=here.logins.hint(facts.route),
+        allow=error.allow if isinstance(error, MethodNotAllowed) else None,
     )
+    _reply(exchange, here, answer)
+
+
+def _reply(exchange: Exchange, here: Generation, answer: Answer) -> None:
+    """Give an answer of our own, with the header fields that the settings ask for."""
+    given = {name for name, _ in answer.fields}
+    more = [field for field in here.headers if field[0] not in given]
+    exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)))
 
 
 async def _own_page(exchange: Exchange, here: Generation, client: str) -> None:
@@ -175,8 +190,8 @@ async def _own_page(exchange: Exchange, here: Generation, client: str) -> None:
         body = await SmallBody(exchange, here.small_body).read()
     call = Call(request=request, request_id=exchange.id, body=body, client=client)
     if request.host != here.authenticate_host or here.own.everywhere(request):
-        exchange.reply(here.own.answer(call))
+        _reply(exchange, here, here.own.answer(call))
         return
     answer = await here.authenticate(call)
     if not exchange.over:
-        exchange.reply(answer)
+        _reply(exchange, here, answer)

@@ -17,10 +17,8 @@ import attrs
 
 from pomeriumd.errors import PomeriumError
 from pomeriumd.http.events import Field, Response
-from pomeriumd.net.exchange import Exchange
+from pomeriumd.net.exchange import SWITCHING, Exchange
 from pomeriumd.net.upstream import UpstreamConnection
-
-SWITCHING = 101
 
 
 @attrs.define(eq=False, kw_only=True)

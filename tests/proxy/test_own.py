@@ -47,7 +47,8 @@ class EverywhereTests(OwnCase):
     def test_they_take_get_and_head_only(self) -> None:
         """Anything else is 405."""
         for method in (b"POST", b"PUT", b"DELETE", b"OPTIONS"):
-            self.assertEqual(self.ask(request(b"/ping", method=method)).status, 405)
+            got = self.ask(request(b"/ping", method=method))
+            self.assertEqual((got.status, got.field(b"allow")), (405, b"GET, HEAD"))
         self.assertEqual(self.ask(request(b"/ping", method=b"HEAD")).status, 200)
 
     def test_the_keys_are_published(self) -> None:
@@ -81,6 +82,28 @@ class EverywhereTests(OwnCase):
         """On a host without a route there is nobody to be."""
         for path in (b"/.pomerium/", b"/.pomerium/sign_in", b"/.pomerium/sign_out"):
             self.assertEqual(self.ask(request(path, host=b"elsewhere")).status, 404)
+
+
+class HeaderTests(OwnCase):
+    """The header fields of the settings stand on our own answers too, each once."""
+
+    def test_every_answer_of_ours_has_them(self) -> None:
+        """Pages, redirects, errors and health; a field that a page sets itself stays."""
+        for octets in (
+            request(b"/ping"),
+            request(b"/", *NAVIGATION),
+            request(b"/"),
+            request(b"/.pomerium/sign_out", self.cookie(), *NAVIGATION),
+            request(b"/", host=b"auth.example.com"),
+            b"GET / HTTP/1.1\r\n\r\n",
+        ):
+            got = self.ask(octets)
+            for name, value in (
+                (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
+                (b"x-frame-options", b"SAMEORIGIN"),
+                (b"x-content-type-options", b"nosniff"),
+            ):
+                self.assertEqual(got.field(name), value, (octets, name))
 
 
 class WhoTests(OwnCase):
@@ -177,8 +200,8 @@ class CallbackTests(OwnCase):
         cookie, login = self.begin()
         got = self.back(login, cookie)
         self.assertEqual(got.field(b"location"), b"https://app.example.com/a?b")
-        session, cleared = sorted(got.all(b"set-cookie"), key=lambda c: b"login" in c)
-        self.assertTrue(session.startswith(b"__Host-_pomerium=ey"))
+        session = self.session_of(got)
+        (cleared,) = [c for c in got.all(b"set-cookie") if b"_login_" in c]
         self.assertIn(b"Max-Age=0", cleared)
         for attribute in (b"Secure", b"HttpOnly", b"SameSite=Lax", b"Path=/"):
             self.assertIn(attribute, session)
@@ -187,10 +210,15 @@ class CallbackTests(OwnCase):
         """The cookie that was set is a session."""
         cookie, login = self.begin()
         got = self.back(login, cookie)
-        session = min(got.all(b"set-cookie"), key=lambda cookie: b"login" in cookie)
+        session = self.session_of(got)
         client = self.rig.connect()
         client.sends(request(b"/", (b"cookie", session.partition(b";")[0])))
         self.assertIn(b"GET / HTTP/1.1", self.rig.upstreams.last.got())
+
+    def session_of(self, got: Got) -> bytes:
+        """Return the one field that sets a session."""
+        (session,) = [c for c in got.all(b"set-cookie") if c.startswith(b"__Host-_pomerium=ey")]
+        return session
 
     def test_somebody_elses_hand_off_signs_nobody_in(self) -> None:
         """Another login's hand-off, with or without a login of one's own, sets no session."""
@@ -257,7 +285,7 @@ class SignOutTests(OwnCase):
         """Without the session's own token nothing is cleared."""
         for token in (b"", b"x", self.token()[:-1], self.token() + b"x"):
             got = self.press(token)
-            self.assertEqual((got.status, got.all(b"set-cookie")), (403, []), token)
+            self.assertEqual((got.status, got.all(b"set-cookie")), (400, []), token)
 
     def test_a_large_form_is_refused(self) -> None:
         """A form is bounded, announced or not."""
