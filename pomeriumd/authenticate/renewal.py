@@ -37,7 +37,7 @@ class Confirmed:
     """Seconds since the epoch."""
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Renewals:
     """
     The renewals under way in this process, and those of the last minute.
@@ -49,12 +49,8 @@ class Renewals:
 
     _provider: Provider
     _now: Callable[[], float]
-    _waiting: dict[bytes, list[Deferred[Confirmed]]] = attrs.field(
-        factory=dict, init=False, repr=False
-    )
-    _recent: OrderedDict[bytes, Confirmed] = attrs.field(
-        factory=OrderedDict, init=False, repr=False
-    )
+    _waiting: dict[bytes, list[Deferred[Confirmed]]] = attrs.field(factory=dict, init=False)
+    _recent: OrderedDict[bytes, Confirmed] = attrs.field(factory=OrderedDict, init=False)
 
     def confirm(self, own: ProviderSession) -> Deferred[Confirmed]:
         """

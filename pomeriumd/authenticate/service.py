@@ -49,7 +49,7 @@ _READ: tuple[bytes, ...] = (b"GET", b"HEAD")
 _FORM: tuple[bytes, ...] = (b"GET", b"HEAD", b"POST")
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Authenticate:
     """
     Answers requests to authenticate; built once a generation.

@@ -44,7 +44,7 @@ SEEN_SECONDS = 60
 """The cookie is written anew for ``seen`` alone at most this often."""
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SignIns:
     """
     The two pages of a sign-in at authenticate.

@@ -37,7 +37,7 @@ ACTION = "sign out"
 """What the form does; its token is good for nothing else."""
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SignOuts:
     """
     The pages of a sign-out.
