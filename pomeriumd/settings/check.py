@@ -71,9 +71,11 @@ def _draft(node: Node, keys: dict[str, Key], *, route: bool) -> Draft:
     for name, child in node.entries.items():
         if name not in accepted:
             text = why_not(name, accepted, route=route)
-            # The key stands in the text where it is a mistake, in the place where it is known.
-            at = place(node.path, child.where) if text.startswith("unknown") else ""
-            draft.problems.append(Problem(at, text) if at else child.problem(text))
+            # A key that nobody knows stands in the text, one that is known in the place.
+            problem = child.problem(text)
+            if text.startswith("unknown"):
+                problem = Problem(place(node.path, child.where), text)
+            draft.problems.append(problem)
     for key in keys.values():
         _value(draft, key)
     return draft
@@ -235,6 +237,10 @@ def _scalar(kind: Any) -> Any:
     assert reads is not None  # noqa: S101 - the factory's predicate
 
     def hook(node: Node, _: Any) -> Any:
+        if reads.only_one and len(node.items) > 1:
+            raise SettingsError([node.problem(f"not yet: several {reads.only_one}s; want one URL")])
+        if reads.only_one and len(node.items) == 1:
+            node = node.items[0]
         if isinstance(node.value, (Unreadable, tuple, Mapping)) or node.value is None:
             raise SettingsError([node.problem(_unlike(reads.kind, node))])
         try:

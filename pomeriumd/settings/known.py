@@ -12,6 +12,9 @@ from difflib import get_close_matches
 from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS, spellings
 from pomeriumd.settings.node import shown_key
 
+NEAR = 0.5
+"""How alike a name must be to be proposed, of 1; half does for a wrong letter in ``to``."""
+
 _SESSIONS = "nothing is needed in its place: sessions are in cookies"
 _TRACING = "tracing is not there yet"
 _CERTIFICATES = "have certificates renewed by certbot or lego, and name them in 'certificates'"
@@ -155,7 +158,7 @@ def why_not(name: str, accepted: frozenset[str], *, route: bool) -> str:
     other = GLOBAL_KEYS if route else ROUTE_KEYS
     if name in spellings(other):
         return f"belongs {'to the whole process, not in a route' if route else 'in a route'}"
-    near = get_close_matches(name[:64], sorted(accepted), 1)
+    near = get_close_matches(name[:64], sorted(accepted), 1, NEAR)
     return f"unknown setting '{shown_key(name)}'{f'; did you mean {near[0]}?' if near else ''}"
 
 

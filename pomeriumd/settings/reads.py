@@ -45,6 +45,8 @@ class Reads:
     secret: bool = False
     file: bool = False
     """Whether ``KEY_file`` may name a file that holds the value."""
+    only_one: str = ""
+    """What a list of it would be several of; a list of one is then taken as the one."""
 
 
 @attrs.frozen

@@ -86,10 +86,13 @@ def read_file(path: str, most: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError:
         raise OSError(0, "holds a NUL character") from None
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(0, "not a regular file")
-        octets = file.read(most + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            octets = file.read(most + 1)
+    finally:
+        os.close(descriptor)
     if len(octets) > most:
         raise OSError(0, f"larger than {most} bytes")
     return octets

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
+import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -160,6 +161,7 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual([addresses.is_loopback(name) for name in good], [True] * 5)
         self.assertEqual([addresses.is_loopback(name) for name in bad], [False] * 4)
 
+    @hypothesis.settings(deadline=None)
     @given(st.sampled_from(["http", "https"]), HOST, st.integers(1, 65535))
     def test_canonical_is_fixed(self, scheme: str, host: str, port: int) -> None:
         """An origin's own text reads as that origin, whatever the case it was written in."""
@@ -168,6 +170,7 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(addresses.route_origin(origin.text), origin)
         self.assertEqual(origin.port, port)
 
+    @hypothesis.settings(deadline=None)
     @given(st.text())
     def test_any_text_is_read_or_refused(self, found: str) -> None:
         """No text makes a reader fail in another way than by refusing."""

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -216,6 +217,7 @@ class DurationTests(SynchronousTestCase):
         self.refuses("1h1s", "want 1s to 1h, got 1h1s")
         self.refuses("0s", "want 1s to 1h, got 0s")
 
+    @hypothesis.settings(deadline=None)
     @given(st.integers(1, 10**9).map(lambda milliseconds: milliseconds / 1000))
     def test_written_is_read_back(self, seconds: float) -> None:
         """What is written for a duration reads as that duration."""
@@ -245,6 +247,7 @@ class SecretTests(SynchronousTestCase):
                 fields.root_secret(found)
             self.assertEqual(str(caught.exception), text + MAKES_ONE)
 
+    @hypothesis.settings(deadline=None)
     @given(st.text(min_size=6) | st.binary(min_size=6))
     def test_never_shown(self, found: str | bytes) -> None:
         """Whatever stands in place of a secret, no error repeats it."""

@@ -9,6 +9,7 @@ import sys
 from re import _compiler, _parser  # type: ignore[attr-defined]  # as above
 from typing import Any
 
+import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -115,6 +116,7 @@ class PathRegexTests(SynchronousTestCase):
         self.refuses("[[:alpha:]]", "not yet: sets within sets, in '[[:alpha:]]'")
         self.refuses("/\u00e4", r"want ASCII, other characters as %XX, got '/\xe4'")
 
+    @hypothesis.settings(deadline=None)
     @given(st.from_regex(r"[ab/.*+?|()\[\]{}0-9^$\\-]{0,40}", fullmatch=True))
     def test_any_text_is_taken_or_refused(self, pattern: str) -> None:
         """No text makes the reader fail in another way than by refusing."""
@@ -142,6 +144,7 @@ class PathRegexTests(SynchronousTestCase):
 class EffortTests(SynchronousTestCase):
     """What is taken costs plain backtracking no more than so much for each character."""
 
+    @hypothesis.settings(deadline=None)
     @given(
         st.lists(
             st.sampled_from(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,6 +25,7 @@ class SecretTests(SynchronousTestCase):
             self.assertNotIn("hunter2", text)
         self.assertNotIn("hunter2", repr(pair))
 
+    @hypothesis.settings(deadline=None)
     @given(st.binary(max_size=8), st.binary(max_size=8))
     def test_equal_as_octets_are(self, one: bytes, other: bytes) -> None:
         """Secrets are equal, and hash equal, exactly when their octets are."""

@@ -100,4 +100,4 @@ def problems(given: dict[str, Any]) -> list[str]:
 
 def yaml(given: dict[str, Any]) -> str:
     """Return settings as a file's text: JSON, which YAML takes."""
-    return json.dumps(given, indent=1)
+    return json.dumps(given, indent=1, ensure_ascii=False)

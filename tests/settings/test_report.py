@@ -1,0 +1,140 @@
+"""Tests of pomeriumd.settings.report."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pomeriumd.settings.report import MOST_SHOWN, report
+from tests.support.settings_files import minimal, pair, route, yaml
+
+
+class ReportTests(SynchronousTestCase):
+    """The report is what an operator needs to read, and no more."""
+
+    def setUp(self) -> None:
+        """Make an empty directory."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = Path(directory.name) / "config.yaml"
+
+    def report(self, **more: Any) -> tuple[list[str], int]:
+        """Return the lines of the report, the path's taken for PATH, and the status."""
+        self.path.write_text(yaml(minimal(**more)))
+        text, status = report(str(self.path), {})
+        return text.replace(str(self.path), "PATH").splitlines(), status
+
+    def test_good(self) -> None:
+        """A good file has one line, and one for each route."""
+        chain, key = pair()
+        self.assertEqual(
+            self.report(
+                insecure_server=None,
+                certificate=chain.decode(),
+                certificate_key=key.decode(),
+                policy=[
+                    route(allowed_users=["a@b.c", "d@e.f"], allowed_domains=["x.example"]),
+                    route(prefix="/a", allow_any_authenticated_user=True),
+                    route(regex="/b.*", allowed_groups=["admins"]),
+                ],
+            ),
+            (
+                [
+                    (
+                        "PATH: good; 3 routes, https on :443, sign-in with google at "
+                        "https://authenticate.example.com"
+                    ),
+                    "  https://wiki.example.com -> http://127.0.0.1:8080: 2 users, 1 domain",
+                    (
+                        "  https://wiki.example.com (prefix /a) -> http://127.0.0.1:8080: "
+                        "everybody who signs in"
+                    ),
+                    "  https://wiki.example.com (regex /b.*) -> http://127.0.0.1:8080: 1 group",
+                ],
+                0,
+            ),
+        )
+
+    def test_dangers(self) -> None:
+        """What is dangerous and legal has a line each."""
+        lines, status = self.report(
+            address="127.0.0.1:80",
+            trusted_proxies=["127.0.0.1"],
+            cookie_secure=False,
+            cookie_http_only=False,
+            cookie_domain="example.com",
+            timeout_read=0,
+            session_idle="20h",
+            headers={"disable": True},
+            policy=[
+                route(allow_public_unauthenticated_access=True),
+                route(prefix="/a"),
+                route(prefix="/b", to="https://a", tls_skip_verify=True, allowed_users=["x"]),
+                route(**{"from": "http://b.example.com", "allowed_users": ["x"]}),
+            ],
+        )
+        self.assertEqual(status, 0)
+        self.assertEqual(
+            lines[5:],
+            [
+                "10 dangers, in case you did not mean it:",
+                (
+                    "  policy[0]: public: https://wiki.example.com is open to everybody, without "
+                    "sign-in"
+                ),
+                (
+                    "  policy[1]: nobody may use https://wiki.example.com: it has no "
+                    "allowed_users, _groups or _domains"
+                ),
+                "  policy[2]: tls_skip_verify: whoever stands between can be https://a",
+                "  policy[3]: from: http://b.example.com is served without TLS",
+                "  cookie_secure: false, so sessions travel over plain http too",
+                "  cookie_http_only: false, so scripts of the applications can read sessions",
+                "  cookie_domain: every host under example.com is sent the session cookie",
+                "  timeout_read: 0s, so a client that stalls holds its connection for ever",
+                "  session_idle: 20h is longer than cookie_expire and never comes to pass",
+                "  headers: none, so browsers are not told to stay on https",
+            ],
+        )
+
+    def test_insecure(self) -> None:
+        """Plain http on all addresses is pointed at; so are no routes."""
+        self.assertEqual(
+            self.report()[0][1:],
+            [
+                "3 dangers, in case you did not mean it:",
+                "  policy: there are no routes; only the sign-in is served",
+                (
+                    "  insecure_server: whoever can reach this port can read and change the "
+                    "traffic; only the load balancer should"
+                ),
+                (
+                    "  trusted_proxies: empty, so the log shows the load balancer in place of the "
+                    "client"
+                ),
+            ],
+        )
+
+    def test_faults(self) -> None:
+        """A faulty file has its path once and a line for each problem."""
+        self.assertEqual(
+            self.report(address=443, cookie_secert="hunter2"),
+            (
+                [
+                    "PATH: 2 problems in the settings:",
+                    "  line 10: unknown setting 'cookie_secert'; did you mean cookie_secret?",
+                    "  address (line 9): want host:port, got 443; write ':443'",
+                ],
+                1,
+            ),
+        )
+
+    def test_many_routes(self) -> None:
+        """The list of routes is cut, not the check."""
+        lines, _ = self.report(
+            policy=[route(prefix=f"/r{n}", allowed_users=["x"]) for n in range(MOST_SHOWN + 2)]
+        )
+        self.assertEqual(lines[MOST_SHOWN + 1], "  and 2 more")
