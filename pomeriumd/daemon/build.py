@@ -78,7 +78,7 @@ def build(settings: Settings, shared_secret: bytes, world: World, limits: Limits
         recheck_max=settings.session_recheck_max,
     )
     provider = _provider(settings, world)
-    routes = RouteTable(Route.of(route, provider.issuer) for route in settings.routes)
+    routes = RouteTable(Route.of(route, provider.identity_issuer) for route in settings.routes)
     origins = {r.from_.host.encode("ascii"): r.from_ for r in reversed(settings.routes)}
     authenticate_origin = settings.authenticate_service_url.text
     pages = Pages()

@@ -1,0 +1,50 @@
+"""The manual says what the program says."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pomeriumd.oidc.refusals import EXPLANATIONS
+
+ROOT = Path(__file__).parent.parent
+
+
+def checks_in_the_code() -> set[str]:
+    """Return the check of every LoginFailed that the code raises."""
+    found = set(EXPLANATIONS)
+    for path in (ROOT / "pomeriumd").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "LoginFailed"
+                and len(node.args) > 1
+                and isinstance(node.args[1], ast.Constant)
+            ):
+                found.add(str(node.args[1].value))
+    return found
+
+
+class TroubleshootingTests(SynchronousTestCase):
+    """docs/troubleshooting.md explains what the pages name."""
+
+    def test_every_check_is_explained(self) -> None:
+        """A word that a page can show stands in the table."""
+        text = (ROOT / "docs" / "troubleshooting.md").read_text()
+        missing = {check for check in checks_in_the_code() if f"`{check}`" not in text}
+        self.assertEqual(missing, set())
+
+
+class ReadmeTests(SynchronousTestCase):
+    """README.md leads nowhere that is not there."""
+
+    def test_every_link_leads_somewhere(self) -> None:
+        """A relative link or picture of README and docs is a file of this tree."""
+        for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+            for piece in page.read_text().split("](")[1:]:
+                target = piece.partition(")")[0].partition("#")[0]
+                if target and "://" not in target:
+                    self.assertTrue((page.parent / target).exists(), f"{page.name}: {target}")
