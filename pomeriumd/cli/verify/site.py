@@ -153,9 +153,9 @@ class Site:
             exchange.cut(error)
         else:
             answer = json_answer(error.status, {"error": error.public})
-            if isinstance(error, _OtherMethod):
-                # RFC 9110 section 15.5.6.
-                answer = attrs.evolve(answer, fields=(*answer.fields, (b"allow", error.allow)))
+            if isinstance(error, MethodNotAllowed):
+                allow = (b"allow", error.allow.encode("ascii"))
+                answer = attrs.evolve(answer, fields=(*answer.fields, allow))
             exchange.reply(answer)
 
     # What a connection needs
@@ -212,17 +212,10 @@ class Site:
         self.connections.discard(connection)
 
 
-class _OtherMethod(MethodNotAllowed):
-    """Another method than those that the address takes."""
-
-    def __init__(self, allow: tuple[bytes, ...]) -> None:
-        super().__init__("the address does not take this method")
-        self.allow = b", ".join(allow)
-
-
 def _only(request: Request, *methods: bytes) -> None:
     if request.method not in methods:
-        raise _OtherMethod(methods)
+        allow = b", ".join(methods).decode("ascii")
+        raise MethodNotAllowed("the address does not take this method", allow)
 
 
 def _ticks(query: bytes | None) -> int | None:
