@@ -15,6 +15,8 @@ import binascii
 import re
 from collections.abc import Callable
 
+from pomeriumd.errors import BadMessage
+from pomeriumd.http.target import canonical
 from pomeriumd.settings.reads import Unfit
 from pomeriumd.settings.values import Secret
 
@@ -328,23 +330,21 @@ def domain(found: object) -> str:
     return value
 
 
-_PATH = re.compile(r"/[!$&'()*+,;=:@A-Za-z0-9._~/%-]*")
-
-
 def path(found: object) -> str:
-    """Return a path as the rules see it: decoded where that is harmless, no dots to resolve."""
+    """Return a path in the one form that requests have when the rules see them."""
     value = text(found)
     if not value.startswith("/"):
         raise Unfit(f"want a path that begins with /, got {shown(value)}")
-    if not _PATH.fullmatch(value):
-        raise Unfit(f"want a path, other characters as %XX, got {shown(value)}")
-    if any(segment in (".", "..") for segment in value.split("/")):
-        raise Unfit(f"want a path without . and .. segments, got {shown(value)}")
-    for pair in re.findall("%(.{0,2})", value):
-        if not re.fullmatch("[0-9A-F]{2}", pair):
-            raise Unfit(f"want %XX with upper-case digits, got {shown(value)}")
-        if re.fullmatch(r"[A-Za-z0-9._~-]", chr(int(pair, 16))):
-            raise Unfit(f"want unreserved characters plain, got {shown(value)}")
+    if not value.isascii():
+        raise Unfit(f"want ASCII, other characters as %XX, got {shown(value)}")
+    try:
+        form, query = canonical(value.encode("ascii"))
+    except BadMessage as error:
+        raise Unfit(f"no request has the path {shown(value)}: {error}") from None
+    if query is not None:
+        raise Unfit(f"want a path without a query, got {shown(value)}")
+    if form.decode("ascii") != value:
+        raise Unfit(f"requests have it as {shown(form.decode('ascii'))}, got {shown(value)}")
     return value
 
 
