@@ -12,7 +12,14 @@ from pomeriumd.errors import BadMessage, LoginFailed
 from pomeriumd.http.events import Field
 from pomeriumd.session.cookies import CookieShape, Pair, read
 from pomeriumd.session.handoff import Handoff, seal_handoff
-from pomeriumd.session.login import Finished, LoginSite, begin_login, finish_login, forget
+from pomeriumd.session.login import (
+    Finished,
+    LoginCookieMissing,
+    LoginSite,
+    begin_login,
+    finish_login,
+    forget,
+)
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.sign_in import SignInRequest, read_sign_in
 from pomeriumd.session.token import decode
@@ -57,7 +64,9 @@ class Browser:
         """Return the cookies to send."""
         return list(self.jar.items())
 
-    def begin(self, path: bytes = b"/a", session: Session | None = None) -> SignInRequest:
+    def begin(
+        self, path: bytes = b"/a", session: Session | None = None, *, again: bool = False
+    ) -> SignInRequest:
         """Begin a login, and return what authenticate reads."""
         url, fields = begin_login(
             SITE,
@@ -68,6 +77,7 @@ class Browser:
             session=session,
             now=NOW,
             random=os.urandom,
+            again=again,
         )
         self.take(fields)
         query = url.partition("?")[2].encode()
@@ -139,6 +149,17 @@ class LoginTests(SynchronousTestCase):
         login = asked.login.partition(".")[0]
         for digest in ("", "." + "A" * 43, ".é"):
             self.refused(browser, handed(attrs.evolve(asked, login=login + digest)), "login-cookie")
+
+    def test_a_lost_cookie_is_told_with_its_target(self) -> None:
+        """The route host can start over, and knows whether it did so before."""
+        for again in (False, True):
+            browser = Browser()
+            query = handed(browser.begin(again=again))
+            with self.assertRaises(LoginCookieMissing) as caught:
+                Browser().finish(query)
+            self.assertEqual(caught.exception.redirect, "https://app.example.com/a?b=c")
+            self.assertEqual(caught.exception.again, again)
+            browser.finish(query)
 
     def test_once(self) -> None:
         """The cookie is cleared on use, so the link is good once."""
