@@ -126,20 +126,20 @@ class Authenticate:
 
     async def answer(self, call: Call) -> Answer:
         """Return the answer to a request; a failure of ours or of theirs is a page, too."""
-        methods: tuple[bytes, ...] = ()
         try:
             if call.request.path not in self._by_path:
                 raise NoRoute("no page of authenticate at this path")
             methods, page = self._by_path[call.request.path]
             if call.request.method not in methods:
-                raise MethodNotAllowed("page of authenticate does not take this method")
+                raise MethodNotAllowed(
+                    "page of authenticate does not take this method",
+                    b", ".join(methods).decode("ascii"),
+                )
             return await page(call)
         except PomeriumError as error:
             self._note(error, call)
-            allow = b", ".join(methods).decode("ascii")
-            return self._pages.error(
-                error, call, allow=allow if isinstance(error, MethodNotAllowed) else None
-            )
+            allow = error.allow if isinstance(error, MethodNotAllowed) else None
+            return self._pages.error(error, call, allow=allow)
 
     async def _who(self, call: Call) -> Answer:
         now = self._now()
