@@ -51,6 +51,8 @@ LINE_SIZE = 65_536
 """Most bytes of one line; the fields of a longer one are left out."""
 
 _COLOURS = {"debug": "2", "info": "36", "warn": "33", "error": "31", "critical": "1;31"}
+_CHATTER = ("Starting factory ", "Stopping factory ")
+"""How the sentences begin that twisted.web writes at info for each connection it makes."""
 _LEGACY = frozenset(
     {"message", "system", "time", "isError", "format", "logLevel", "failure", "why"}
 )
@@ -83,6 +85,8 @@ class LineObserver:
         """Write the event, if its level is wanted."""
         try:
             level = event.get("log_level", LogLevel.info).name
+            if str(event.get("log_format", "")).startswith(_CHATTER):
+                level = "debug"
             if LEVELS.get(level, LEVELS["info"]) < self._lowest:
                 return
             self._now = float(event.get("log_time", 0.0))

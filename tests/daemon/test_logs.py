@@ -224,6 +224,13 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(set(sink.lines[0]), {"level", "time", "message"})
         self.assertEqual(sink.lines[0]["message"], "old")
 
+    def test_chatter_is_for_debugging(self) -> None:
+        """What Twisted says of each connection to the provider is no news for the operator."""
+        for level, count in (("info", 0), ("debug", 1)):
+            sink, log = self.observe(level=level)
+            log.info("Starting factory {factory!r}", factory=self)
+            self.assertEqual(sink.text.count('"level":"debug"'), count)
+
     def test_readable(self) -> None:
         """For a person: time, level, sentence, fields."""
         sink = Kept()
