@@ -159,6 +159,8 @@ def connected(small: int = 0) -> tuple[socket.socket, socket.socket, tuple[Any, 
         client.connect(listening.getsockname())
         server, address = listening.accept()
     client.settimeout(5)
+    # What a test sends is there in the next turn.
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return server, client, address
 
 
