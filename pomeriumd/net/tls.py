@@ -18,6 +18,7 @@ from typing import Protocol as Shape
 
 from cryptography.x509 import Certificate
 from OpenSSL import SSL
+from OpenSSL._util import lib
 from twisted.internet import abstract, main
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorFDSet
@@ -99,6 +100,7 @@ class TLSServer(Accepted):
     ) -> None:
         self._tls = SSL.Connection(listener.store.base(), skt)
         self._tls.set_accept_state()
+        _one_record_a_call(self._tls)
         super().__init__(skt, client, listener, number, reactor)
 
     def begin(self) -> None:
@@ -340,6 +342,18 @@ class TLSServer(Accepted):
         # OpenSSL knows the socket by its number, which the next connection will have.
         del self._tls
         super().connectionLost(reason)
+
+
+def _one_record_a_call(tls: SSL.Connection) -> None:
+    """
+    Let a read return after a record that carries no data of ours.
+
+    By default (and pyOpenSSL sees to it) OpenSSL reads on until there is data: one client
+    that sends key updates as fast as it can keeps the whole process inside one read, for
+    as long as it likes. Measured: two seconds of it stopped everybody for two seconds.
+    pyOpenSSL has no public way to say so.
+    """
+    lib.SSL_clear_mode(tls._ssl, lib.SSL_MODE_AUTO_RETRY)  # noqa: SLF001  # see above
 
 
 def _reason(error: Exception) -> str:

@@ -489,6 +489,12 @@ class ReadTests(Case):
         self.reactor.turn()
         self.assertEqual(self.told().got, [b"x" * 16_000])
 
+    def test_a_read_returns_after_a_record_without_data(self) -> None:
+        """The mode is off that lets a flood of key updates hold a read, and everybody, up."""
+        transport = self.accept()
+        mode = lib.SSL_set_mode(transport._tls._ssl, 0)
+        self.assertEqual(mode & lib.SSL_MODE_AUTO_RETRY, 0)
+
     def test_half_a_record_is_waited_for(self) -> None:
         """A record in pieces is delivered when it is whole."""
         _, client = self.start()
