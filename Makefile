@@ -26,7 +26,7 @@ help:
 venv: $(STAMP)
 
 # editable_mode=compat: without it twistd does not find twisted/plugins in the checkout.
-$(STAMP): requirements.lock setup.cfg pyproject.toml
+$(STAMP): requirements.lock setup.cfg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or later is needed; name one with make PYTHON=...")'
 	@echo "Making $(VENV)/ from requirements.lock; this takes a minute, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 import sysconfig
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -52,7 +53,15 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONPATH")
     show_default=True,
     help="Port of the proxy, on 127.0.0.1.",
 )
-def command(directory: Path, port: int) -> None:
+@click.option(
+    "--setting",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=lambda _, __, given: _settings(given),
+    help="A setting of the proxy that goes over the demo's, e.g. session_recheck=1m.",
+)
+def command(directory: Path, port: int, settings: dict[str, str]) -> None:
     """
     Start a proxy, an identity provider and an application to try it with.
 
@@ -64,7 +73,7 @@ def command(directory: Path, port: int) -> None:
     try:
         ports = _ports(port)
         _prepare(directory.absolute(), ports)
-        _start(children, directory.absolute(), ports)
+        _start(children, directory.absolute(), ports, settings)
         _welcome(directory, ports, monotonic() - began)
         children.watch()
     except Stopped:
@@ -78,6 +87,17 @@ def command(directory: Path, port: int) -> None:
     finally:
         children.stop()
     click.echo("Everything has ended. Keys and settings are kept for the next time.")
+
+
+def _settings(given: Sequence[str]) -> dict[str, str]:
+    """Return settings as the environment variables that the proxy reads them from."""
+    made = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals or not key.isidentifier() or key.upper() in _INHERITED:
+            raise click.BadParameter(f"want KEY=VALUE, got {one!r}")
+        made[key.upper()] = value
+    return made
 
 
 def _ports(proxy: int) -> Ports:
@@ -117,16 +137,18 @@ def _prepare(directory: Path, ports: Ports) -> None:
     _say("settings", f"wrote {directory / 'config.yaml'}")
 
 
-def _start(children: Children, directory: Path, ports: Ports) -> None:
+def _start(children: Children, directory: Path, ports: Ports, settings: Mapping[str, str]) -> None:
     """Start all three at once, and wait until each answers."""
     _say("starting", "provider, application and proxy ...")
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    for program in _programs(directory, ports, environment):
+    for program in _programs(directory, ports, environment, settings):
         children.start(program)
     children.wait_until_ready(READY_SECONDS, lambda program: _say(program.name, "answers"))
 
 
-def _programs(directory: Path, ports: Ports, environment: dict[str, str]) -> list[Program]:
+def _programs(
+    directory: Path, ports: Ports, environment: dict[str, str], settings: Mapping[str, str]
+) -> list[Program]:
     scripts = sysconfig.get_path("scripts")
     twistd = shutil.which("twistd", path=scripts) or shutil.which("twistd")
     if twistd is None:
@@ -163,7 +185,7 @@ def _programs(directory: Path, ports: Ports, environment: dict[str, str]) -> lis
             [twistd, "-n", "--pidfile=", "pomerium", "-c", str(directory / "config.yaml")],
             directory / "proxy.log",
             lambda: _answers(ports.proxy, "/ping", trust),
-            environment,
+            {**environment, **settings},
         ),
     ]
 

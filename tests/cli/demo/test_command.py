@@ -42,3 +42,10 @@ class CommandTests(SynchronousTestCase):
         ran = CliRunner().invoke(main, ["demo", "--dir", directory, "--port", "8443"])
         self.assertEqual(ran.exit_code, 1)
         self.assertIn("file", ran.stderr)
+
+    def test_settings_of_the_wrong_form(self) -> None:
+        """A setting has a name and a value, and is none of what the programs need to run."""
+        for given in ("", "x", "=x", "a b=x", "PATH=x", "path=x"):
+            ran = CliRunner().invoke(main, ["demo", "--setting", given])
+            self.assertEqual(ran.exit_code, 2)
+            self.assertIn(f"want KEY=VALUE, got {given!r}", ran.stderr)
