@@ -150,6 +150,8 @@ class LogFile:
                         self._numbered(number).replace(self._numbered(number + 1))
                 self._path.replace(self._numbered(1))
             self._open()
+            # A daemon's umask is tighter: who may read the log may read the next one, too.
+            os.fchmod(self._fd, stat.S_IMODE(os.fstat(before).st_mode))
             os.close(before)
 
     def _numbered(self, number: int) -> Path:

@@ -213,6 +213,16 @@ class LogFileTests(SynchronousTestCase):
         log.close()
         self.assertEqual(self.names(), {"log": b"two\n", "log.1": b"one\n"})
 
+    def test_the_next_file_has_the_same_readers(self) -> None:
+        """Who was let in to read the log can read it after a rotation."""
+        log = LogFile(self.path)
+        self.path.chmod(0o644)
+        self.addCleanup(os.umask, os.umask(0o077))
+        log.turn()
+        log.write(bytearray(b"one\n"))
+        log.close()
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o644)
+
     def test_follows_logrotate(self) -> None:
         """A file that was moved away is not rotated again; a new one is opened."""
         log = LogFile(self.path)
