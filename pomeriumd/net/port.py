@@ -152,9 +152,10 @@ class Port(tcp.Port):
 
     def doRead(self) -> None:
         """Accept what waits, within bounds."""
-        for _ in range(ACCEPTS):
+        for taken in range(ACCEPTS):
             if self.open >= self.most:
-                self._pause("full")
+                if not taken:  # or nobody may be waiting
+                    self._pause("full")
                 return
             try:
                 skt, client = self.socket.accept()
@@ -201,7 +202,7 @@ class Port(tcp.Port):
         if why == "full":
             self._log.warn(
                 "{port} is full: {most} connections are open; more wait until some have left",
-                port=self.port,
+                port=self.getHost().port,
                 most=self.most,
             )
 
@@ -212,7 +213,7 @@ class Port(tcp.Port):
         if not self._pauses and self.connected and not self.disconnecting:
             self.startReading()
             if why == "full":
-                self._log.info("{port} accepts connections again", port=self.port)
+                self._log.info("{port} accepts connections again", port=self.getHost().port)
 
     def _run_dry(self, error: OSError) -> None:
         """
@@ -225,7 +226,7 @@ class Port(tcp.Port):
             self._exhausted = True
             self._log.error(
                 "{port} cannot accept: {why}; tries again each second",
-                port=self.port,
+                port=self.getHost().port,
                 why=str(error),
             )
         self._pause("exhausted")

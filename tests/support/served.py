@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.python.failure import Failure
 
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.port import Port
@@ -72,6 +74,20 @@ class Served:
         if not given:
             raise AssertionError("the client did not come to an end")
         return given[0]
+
+    def until(self, what: Deferred[T]) -> T:
+        """Run the reactor until this comes, and give it."""
+        came: list[T] = []
+        failed: list[Failure] = []
+        what.addCallbacks(came.append, failed.append)
+        what.addCallback(lambda _: self.reactor.stop())
+        self.port.startListening()
+        self.reactor.callLater(PATIENCE_SECONDS, self.reactor.stop)
+        self.reactor.run(installSignalHandlers=False)
+        self.close()
+        if failed:
+            failed[0].raiseException()
+        return came[0]
 
     def close(self) -> None:
         """Give back the descriptors."""
