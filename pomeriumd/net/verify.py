@@ -36,6 +36,9 @@ from pomeriumd.net.pem import read_certificates, read_pair, use
 HTTP1 = (b"http/1.1",)
 """The protocols that we speak, the best first (ALPN)."""
 
+HOSTS = 64
+"""Hosts for which an HTTPSPolicy keeps what it made: an identity provider has a few."""
+
 ServiceID = DNS_ID | IPAddress_ID
 
 _log = Logger()

@@ -15,10 +15,11 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface.verify import verifyObject
 
 from pomeriumd.errors import SettingsError
-from pomeriumd.net.verify import Unverified, Verified, client_options
+from pomeriumd.net.verify import HTTPSPolicy, Unverified, Verified, client_options
 from tests.support.certificates import BEGIN, Issued, authority, days, issue, leaf
 from tests.support.sockets import OneProtocol, Told
 
@@ -182,3 +183,24 @@ class UpstreamTests(SynchronousTestCase):
                 self.assertEqual(
                     str(caught.exception), f"1 problem in the settings:\n  policy[7].{text}"
                 )
+
+
+class PolicyTests(SynchronousTestCase):
+    """Twisted's Agent asks for each host; what it gets checks that host's name."""
+
+    def test_each_host_its_own(self) -> None:
+        """A host is verified under its name, and what was made for it is used again."""
+        policy = HTTPSPolicy(authority().pem)
+        verifyObject(IPolicyForHTTPS, policy)
+        one = policy.creatorForNetloc(b"id.test", 443)
+        self.assertIsInstance(one, Verified)
+        self.assertEqual(getattr(one, "server_name", ""), "id.test")
+        self.assertIs(policy.creatorForNetloc(b"id.test", 8443), one)
+        self.assertIsNot(policy.creatorForNetloc(b"other.test", 443), one)
+
+    def test_what_is_kept_is_bounded(self) -> None:
+        """However many hosts are asked for, few are kept."""
+        policy = HTTPSPolicy(authority().pem)
+        for number in range(200):
+            policy.creatorForNetloc(b"h%d.test" % number, 443)
+        self.assertLessEqual(len(policy._made), 64)
