@@ -28,6 +28,7 @@ from twisted.internet.ssl import (
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from pomeriumd.errors import Problem, SettingsError
@@ -82,6 +83,32 @@ class Unverified:
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Return a connection that asks for the name and checks nothing."""
         return _named(self.server_name, self._options, tlsProtocol)
+
+
+@implementer(IPolicyForHTTPS)
+@attrs.define(eq=False)
+class HTTPSPolicy:
+    """
+    For Twisted's Agent: each host must have a certificate for its name; see above.
+
+    Reading the system's authorities takes some 20 ms, so what is made for a host is kept.
+    """
+
+    custom_ca: bytes | None = None
+    """PEM certificates to trust in place of the system's."""
+    _made: dict[str, IOpenSSLClientConnectionCreator] = attrs.field(factory=dict, repr=False)
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
+        """Return what makes connections to a host, whatever the port."""
+        name = hostname.decode("ascii")
+        made = self._made.get(name)
+        if made is None:
+            if len(self._made) >= HOSTS:
+                self._made.clear()
+            made = self._made[name] = client_options(
+                server_name=name, custom_ca=self.custom_ca, place=name
+            )
+        return made
 
 
 def client_options(
