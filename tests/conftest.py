@@ -6,6 +6,12 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: no test asserts a time. In CI the same examples each time,
+# so that a change fails for what it changed; elsewhere new ones, which find more.
+settings.register_profile("project", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("project")
 
 
 def pytest_configure(config: pytest.Config) -> None:

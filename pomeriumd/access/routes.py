@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import attrs
 
@@ -32,6 +32,9 @@ from pomeriumd.access.policy import Policy, compile_policy
 from pomeriumd.errors import BadMessage, Problem, SettingsError
 from pomeriumd.http.target import canonical
 from pomeriumd.settings.model import RouteSettings
+
+_parameter = re.compile(rb";[^/]*")
+"""A parameter of a path's segment, as servlets know it (RFC 3986, 3.3)."""
 
 
 @attrs.frozen(eq=False)
@@ -91,9 +94,19 @@ class RouteTable:
         Args:
             host: canonical, without a port.
             path: canonical: the very bytes that the upstream will be sent.
+
+        Raises:
+            BadMessage: a backend that cuts parameters (``;x``, as servlets do) would read
+                another path in it, and that one is another route's: which rules count
+                could not be said.
         """
         paths = self._hosts.get(host)
-        return None if paths is None else paths.find(path)
+        if paths is None:
+            return None
+        found = paths.find(path)
+        if b";" in path and paths.find(_parameter.sub(b"", path)) is not found:
+            raise BadMessage("path that is another route's for a backend without parameters")
+        return found
 
     def origin_known(self, scheme: str, host: str, port: int) -> bool:
         """Say whether a browser may be sent there: exactly the ``from`` of some route."""
@@ -143,11 +156,16 @@ class _Paths:
 
     def find(self, path: bytes) -> Route | None:
         """Return the most exact route that takes the path."""
+        escaped = path
+        if b"%" in path:
+            # /%40admin is /@admin to every backend. What would be a delimiter if it were
+            # decoded has been refused, so one decoding reads all of it.
+            path = unquote_to_bytes(path)
         found = self.exact.get(path)
         if found is not None:
             return found
         for matches, route in self.patterns:
-            if matches(path):
+            if matches(escaped):
                 return route
         found = self.at.get(path)
         if found is not None:
@@ -179,7 +197,7 @@ def _identify(route: RouteSettings) -> str:
 
 
 def _path(route: RouteSettings, kind: str, text: str) -> bytes:
-    """Return a path of the settings in the one form that requests have."""
+    """Return a path of the settings in the one form that requests have, decoded."""
     place = f"{route.place}.{kind}"
     try:
         path, query = canonical(quote(text, safe="/%:@!$&'()*+,;=-._~?#").encode("ascii"))
@@ -187,7 +205,7 @@ def _path(route: RouteSettings, kind: str, text: str) -> bytes:
         raise SettingsError([Problem(place, f"{text!a} is no path: {error}")]) from error
     if query is not None:
         raise SettingsError([Problem(place, f"want a path without a query, got {text!a}")])
-    return path
+    return unquote_to_bytes(path)
 
 
 def _pattern(route: RouteSettings, text: str) -> re.Pattern[bytes]:

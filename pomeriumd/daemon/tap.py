@@ -57,3 +57,5 @@ def makeService(options: Options) -> IService:
         return tree(options.settings, twistd, reactor)
     except SettingsError as error:
         sys.exit(f"{options['config']}: {error}")
+    except OSError as error:
+        sys.exit(f"the log cannot be opened: {error}; name another file with --logfile")

@@ -19,7 +19,6 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
-from twisted.web.client import BrowserLikePolicyForHTTPS
 
 import pomeriumd
 from pomeriumd.daemon.build import World, build, times
@@ -33,6 +32,7 @@ from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.port import Port
 from pomeriumd.net.server import ServerConnections
 from pomeriumd.net.upstream import Upstreams
+from pomeriumd.net.verify import HTTPSPolicy
 from pomeriumd.oidc.agent import provider_agent
 from pomeriumd.proxy.path import Edge
 from pomeriumd.settings.model import Settings
@@ -169,7 +169,7 @@ def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IServic
         else settings.shared_secret.reveal()
     )
     world = World(
-        agent=provider_agent(reactor, BrowserLikePolicyForHTTPS()),
+        agent=provider_agent(reactor, HTTPSPolicy()),
         clock=reactor,
         now=time.time,  # noqa: TID251  # here the arguments come from
         random=secrets.token_bytes,

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    wrapClientTLS,
+)
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from pomeriumd.net.contexts import client_options
 from pomeriumd.net.dialer import Dialer
 from pomeriumd.net.upstream import CONNECT_SECONDS, Peer
+from pomeriumd.net.verify import client_options
 
 
 @attrs.define(eq=False)
@@ -36,9 +42,7 @@ class Connectors:
         Raises:
             SettingsError: a certificate or key that cannot be used.
         """
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(
-            Dialer(self._reactor), peer.host, peer.port, timeout=CONNECT_SECONDS
-        )
+        endpoint = self._plain(peer)
         if peer.tls is not None:
             endpoint = wrapClientTLS(
                 client_options(
@@ -50,8 +54,18 @@ class Connectors:
                     skip_verify=peer.tls.skip_verify,
                 ),
                 endpoint,
+                clock=self._reactor,
             )
         self._endpoints[peer] = endpoint
+
+    def _plain(self, peer: Peer) -> IStreamClientEndpoint:
+        """Return the TCP part. An address needs no look-up, and its refusal no waiting."""
+        dialer = Dialer(self._reactor)
+        if isIPAddress(peer.host):
+            return TCP4ClientEndpoint(dialer, peer.host, peer.port, timeout=CONNECT_SECONDS)
+        if isIPv6Address(peer.host):
+            return TCP6ClientEndpoint(dialer, peer.host, peer.port, timeout=CONNECT_SECONDS)
+        return HostnameEndpoint(dialer, peer.host, peer.port, timeout=CONNECT_SECONDS)
 
     def __call__(self, peer: Peer) -> IStreamClientEndpoint:
         """Return the endpoint of a peer that was prepared."""

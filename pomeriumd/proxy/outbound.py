@@ -66,6 +66,7 @@ class Outbound:
     _base: bytes = attrs.field(init=False, repr=False)
     _answers: tuple[Field, ...] = attrs.field(init=False, repr=False)
     _answers_gone: frozenset[bytes] = attrs.field(init=False, repr=False)
+    """Alt-Svc is among them: it would send browsers past us, to a port of the upstream."""
     _our_cookie: Callable[[bytes], bool] = attrs.field(init=False, repr=False)
 
     @_set.default
@@ -102,7 +103,7 @@ class Outbound:
 
     @_answers_gone.default
     def _answers_names_gone(self) -> frozenset[bytes]:
-        return ENDS_HERE | frozenset(name for name, _ in self._answers)
+        return ENDS_HERE | {b"alt-svc"} | {name for name, _ in self._answers}
 
     @_our_cookie.default
     def _our_cookie_test(self) -> Callable[[bytes], bool]:

@@ -125,6 +125,7 @@ class OwnPages:
         return Answer(200, fields, self.identity.jwks())
 
     def _session(self, call: Call) -> Session | None:
+        """Return the session; a stale one too: its owner may see it, and end it."""
         found = self.sessions.find(call.request, self.now())
         return None if found is None else found[0].session
 

@@ -46,6 +46,10 @@ class Edge:
     """Seconds, for durations."""
 
 
+RENEWED = frozenset({Standing.RECHECK, Standing.STALE})
+"""A page view with a session that stands so goes through authenticate first."""
+
+
 async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     """
     Answer one request, under one generation.
@@ -74,10 +78,12 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     facts.user = session.identity.shown if session is not None else ""
 
     # Before the decision, since what the provider says now may differ from what it said.
-    if standing is Standing.RECHECK and not route.policy.public and is_navigation(request):
+    if standing in RENEWED and not route.policy.public and is_navigation(request):
         facts.decision = "recheck"
         _reply(exchange, here, here.logins.begin(request, now, session))
         return
+    if standing is Standing.STALE:
+        known = session = None
 
     # The decision, by the policy of this very route.
     decision = here.authorizer.decide(route, session)

@@ -9,7 +9,7 @@ every request.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -66,27 +66,38 @@ class Sessions:
 
     def find(self, request: Request, now: float) -> tuple[Known, Standing] | None:
         """
-        Return the session that the request brings, while it is believed.
+        Return the session that the request brings, and how it stands.
 
-        A cookie or header that does not verify, or whose time is over, is no session,
-        and does not hide another one that is.
+        A cookie or header that does not verify, or whose time is over, is no session, and
+        does not hide another one that is. A stale one is returned only when there is no
+        better: it lets nothing through, but authenticate can renew it.
         """
-        pairs: list[tuple[bytes, bytes]] | None = None
+        stale: tuple[Known, Standing] | None = None
+        for token, in_cookie in self._tokens(request):
+            known = self._verified(request.host, token, now, in_cookie=in_cookie)
+            if known is None:
+                continue
+            stands = standing(known.session, now, self.limits)
+            if stands in BELIEVED:
+                return known, stands
+            if stands is Standing.STALE and stale is None:
+                stale = known, stands
+        return stale
+
+    def _tokens(self, request: Request) -> Iterator[tuple[str, bool]]:
+        """Give what may be tokens, those of cookies first; nothing is verified yet."""
         authorization: bytes | None = None
+        in_cookies = False
         for name, value in request.fields:
-            if name == b"cookie" and pairs is None:
-                pairs = cookies(request.fields)
+            if name == b"cookie":
+                in_cookies = True
             elif name == b"authorization":
                 authorization = value
-        if pairs:
-            for token in read(pairs, self.shape):
-                found = self._believed(request.host, token, now, in_cookie=True)
-                if found is not None:
-                    return found
+        if in_cookies:
+            for token in read(cookies(request.fields), self.shape):
+                yield token, True
         if authorization is not None and authorization[: len(SCHEME)].lower() == SCHEME:
-            token = authorization[len(SCHEME) :].strip().decode("latin-1")
-            return self._believed(request.host, token, now, in_cookie=False)
-        return None
+            yield authorization[len(SCHEME) :].strip().decode("latin-1"), False
 
     def touched(self, known: Known, now: float) -> tuple[Field, ...]:
         """
@@ -107,15 +118,6 @@ class Sessions:
         for key in [k for k, known in self._known.items() if known.session.id == session.id]:
             if key[0] == host:
                 del self._known[key]
-
-    def _believed(
-        self, host: bytes, token: str, now: float, *, in_cookie: bool
-    ) -> tuple[Known, Standing] | None:
-        known = self._verified(host, token, now, in_cookie=in_cookie)
-        if known is None:
-            return None
-        stands = standing(known.session, now, self.limits)
-        return (known, stands) if stands in BELIEVED else None
 
     def _verified(self, host: bytes, token: str, now: float, *, in_cookie: bool) -> Known | None:
         key = (host, token)

@@ -10,6 +10,7 @@ Source: RFC 3986 sections 3.1 to 3.4; the WHATWG URL standard for what browsers 
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from urllib.parse import quote_from_bytes
 
 import attrs
@@ -71,6 +72,11 @@ def target(url: str) -> Target:
     found = _TARGET.fullmatch(url) if len(url) <= TARGET_SIZE else None
     if found is None:
         raise BadToken("redirect target is not an absolute http or https URL")
+    if found["host"].startswith("["):
+        try:
+            IPv6Address(found["host"][1:-1])
+        except ValueError:
+            raise BadToken("redirect target's host is no IPv6 address") from None
     port = int(found["port"]) if found["port"] else _DEFAULT_PORTS[found["scheme"]]
     return Target(scheme=found["scheme"], host=found["host"], port=port, rest=found["rest"] or "/")
 

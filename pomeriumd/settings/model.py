@@ -28,6 +28,7 @@ from pomeriumd.settings.kinds import (
     Parameters,
     Path,
     ProviderKind,
+    Recheck,
     ResponseHeaders,
     RootSecret,
     SameSite,
@@ -148,7 +149,7 @@ class Settings:
         Age, Doc("How long after a sign-in a session ends, whatever happens.", default="14h")
     ] = 14 * 3600.0
     session_recheck: Annotated[
-        Age,
+        Recheck,
         Doc(
             "From this age on, the next page view confirms the session with the identity "
             "provider, unseen by the user.",
@@ -183,6 +184,7 @@ class Settings:
     ] = "/oauth2/callback"
     idp_provider: Annotated[
         ProviderKind,
+        Recheck,
         Doc(
             "Kind of the identity provider: `oidc`, `google`, `okta`, `onelogin`, `auth0`, "
             "`cognito`, `gitlab`, `ping` or `azure`.",
@@ -264,7 +266,8 @@ class Settings:
         Wait, Doc("How long a connection may stay open between two requests.", default="5m")
     ] = 300.0
     max_connections: Annotated[
-        Connections, Doc("How many connections of clients may be open; one more is closed at once.")
+        Connections,
+        Doc("How many connections of clients may be open; one more waits until one has left."),
     ] = 10_000
     upstream_max_connections: Annotated[
         Connections,

@@ -227,9 +227,7 @@ def test_a_narrow_screen(demo: Demo, context: BrowserContext) -> None:
     picture(page, "narrow")
 
 
-def test_a_session_is_renewed_without_a_visible_step(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_a_session_is_renewed_without_a_visible_step(browser: Browser, tmp_path: Path) -> None:
     """Past the recheck time the next page view goes through authenticate, unseen."""
     short = Demo(tmp_path, "--setting", "session_recheck=1s")
     context = browser.new_context(ignore_https_errors=True)
