@@ -8,6 +8,7 @@ H3 and P17); listed hops are counted from the right.
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
 
 import attrs
 
@@ -19,9 +20,8 @@ HOPS = 32
 """Addresses looked at in one X-Forwarded-For; a longer chain is nobody's real one."""
 
 
-@attrs.frozen
-class Came:
-    """Where a request came from."""
+class Came(NamedTuple):
+    """Where a request came from; made for each one."""
 
     client: str
     """The address of the client itself."""

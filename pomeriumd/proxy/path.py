@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import assert_never
 
 import attrs
 from twisted.logger import Logger
@@ -104,6 +105,8 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
         case Deny():
             facts.decision = "deny"
             raise Denied("the route's policy says no", explain(decision.reasons))
+        case _:
+            assert_never(decision)  # what is no decision of ours lets nobody through
     if request.upgrade is not None and not route.settings.allow_websockets:
         facts.reasons = ("websockets-off",)
         raise Denied("websockets are off for this route", explain(facts.reasons))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.settings.model import RouteSettings
@@ -162,6 +163,37 @@ class DecisionTests(PathCase):
         entry = self.rig.logged[0]
         self.assertEqual((entry.path, entry.user, entry.status), (b"/a", "alice@example.com", 200))
         self.assertNotIn("hush", repr(entry))
+
+
+class NoDecision:
+    """An authorizer that is broken, or newer than we are."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def decide(self, *asked: object) -> object:
+        """Return what is no decision of ours; or raise."""
+        del asked
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class FailClosedTests(PathCase):
+    """What is not a positive decision lets nobody through (P19, H13)."""
+
+    def test_anything_but_a_decision_is_a_500(self) -> None:
+        """None, True, a string, an exception: the upstream is never asked."""
+        for answer in (None, True, "allow", object(), ValueError("broken")):
+            broken = NoDecision(answer)
+            generation = attrs.evolve(
+                self.rig.front.generation,
+                authorizer=broken,  # type: ignore[arg-type]  # that is the point
+            )
+            self.rig.front.generation = generation
+            self.assertEqual(self.ask(request(b"/", self.cookie()), self.rig.connect()).status, 500)
+            self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertEqual(self.rig.upstreams.opened, [])
 
 
 class LimitTests(PathCase):
