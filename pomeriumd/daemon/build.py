@@ -21,8 +21,8 @@ from pomeriumd.crypto.keys import OwnKeys, SharedKeys
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.limits import Limits
+from pomeriumd.net.peer import Peer, TLSPolicy
 from pomeriumd.net.server import Times
-from pomeriumd.net.upstream import Peer, TLSPolicy
 from pomeriumd.oidc.provider import OIDCProvider
 from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.forward import Way

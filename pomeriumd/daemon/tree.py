@@ -31,7 +31,7 @@ from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.port import Port
 from pomeriumd.net.server import ServerConnections
-from pomeriumd.net.upstream import Upstreams
+from pomeriumd.net.upstreams import Upstreams
 from pomeriumd.net.verify import HTTPSPolicy
 from pomeriumd.oidc.agent import provider_agent
 from pomeriumd.proxy.path import Edge

@@ -15,7 +15,8 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from pomeriumd.net.dialer import Dialer
-from pomeriumd.net.upstream import CONNECT_SECONDS, Peer
+from pomeriumd.net.peer import Peer
+from pomeriumd.net.upstreams import CONNECT_SECONDS
 from pomeriumd.net.verify import client_options
 
 

@@ -16,7 +16,9 @@ from twisted.internet.defer import Deferred
 from pomeriumd.errors import PomeriumError, UpstreamBroken
 from pomeriumd.http.events import Field
 from pomeriumd.net.exchange import Exchange
-from pomeriumd.net.upstream import Peer, UpstreamConnection, Upstreams
+from pomeriumd.net.peer import Peer
+from pomeriumd.net.upstream import UpstreamConnection
+from pomeriumd.net.upstreams import Upstreams
 from pomeriumd.proxy.outbound import Outbound
 from pomeriumd.proxy.relay import Answering, Relay
 from pomeriumd.proxy.running import run

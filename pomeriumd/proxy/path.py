@@ -29,7 +29,7 @@ from pomeriumd.errors import (
 )
 from pomeriumd.http.negotiate import is_navigation
 from pomeriumd.net.exchange import Exchange, SmallBody
-from pomeriumd.net.upstream import Upstreams
+from pomeriumd.net.upstreams import Upstreams
 from pomeriumd.proxy.forward import Forward
 from pomeriumd.proxy.generation import Generation
 from pomeriumd.proxy.running import run

@@ -23,7 +23,7 @@ from pomeriumd.daemon.front import Front
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.server import ServerConnection
-from pomeriumd.net.upstream import Upstreams
+from pomeriumd.net.upstreams import Upstreams
 from pomeriumd.proxy.path import Edge
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.token import encode

@@ -11,7 +11,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pomeriumd.net.upstream import Peer, UpstreamConnection
+from pomeriumd.net.peer import Peer
+from pomeriumd.net.upstream import UpstreamConnection
 
 
 @attrs.define(eq=False)

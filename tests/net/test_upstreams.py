@@ -12,9 +12,11 @@ from zope.interface.verify import verifyObject
 from pomeriumd.errors import UpstreamBroken, UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
 from pomeriumd.http.events import Response
 from pomeriumd.http.limits import Limits
-from pomeriumd.net import upstream as module
+from pomeriumd.net import upstreams as module
 from pomeriumd.net.deadlines import Deadlines
-from pomeriumd.net.upstream import Peer, TLSPolicy, UpstreamConnection, Upstreams
+from pomeriumd.net.peer import Peer, TLSPolicy
+from pomeriumd.net.upstream import IDLE_SECONDS, UpstreamConnection
+from pomeriumd.net.upstreams import Upstreams
 from tests.support.serving import Heard
 from tests.support.upstreams import MemoryUpstreams
 
@@ -237,7 +239,7 @@ class EndTests(UpstreamCase):
         """Lying idle has an end too."""
         self.get(self.lease())
         self.memory.last.sends(OK)
-        self.pass_time(module.IDLE_SECONDS + 1)
+        self.pass_time(IDLE_SECONDS + 1)
         self.assertTrue(self.memory.last.gone)
 
     def test_a_cut_connection_is_never_leased_again(self) -> None:
