@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol as Shape
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IPushProducer,
 )
@@ -23,12 +23,14 @@ from pomeriumd.errors import (
     PomeriumError,
     UpstreamBroken,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from pomeriumd.http.client1 import Client1
 from pomeriumd.http.events import Data, End, Field, Response
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import SWITCHING, Sink
+from pomeriumd.net.reasons import why
 from pomeriumd.net.wire import Wire
 
 IDLE_SECONDS = 60.0
@@ -103,13 +105,19 @@ class UpstreamConnection(Protocol):
         try:
             events = self._parser.closed(clean=clean)
         except UpstreamBroken as error:
-            sink.lost(error)
+            sink.lost(self._refused(reason) or error)
             return
         if not any(isinstance(event, End) for event in events):
             sink.lost(UpstreamBroken("the upstream closed the connection before it answered"))
             return
         for event in events:
             _tell_one(sink, event)
+
+    def _refused(self, reason: Failure) -> UpstreamUnreachable | None:
+        """Return that TLS was refused, by either side, if that is what ended the connection."""
+        if self._parser.began or reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
+            return None
+        return UpstreamUnreachable(f"TLS with the upstream failed: {why(reason)}")
 
     def _tell(self, sink: Answers, events: list[Response | Data | End]) -> None:
         for event in events:

@@ -26,6 +26,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.pool import Next, Pool
+from pomeriumd.net.reasons import why
 from pomeriumd.net.upstream import UpstreamConnection
 
 CONNECT_SECONDS = 10.0
@@ -129,9 +130,7 @@ class Upstreams:
             self._hand_opening(peer, pool, pool.not_opened())
             if failure.check(PomeriumError):
                 return failure
-            error = UpstreamUnreachable(
-                f"no connection to {peer.host}:{peer.port}: {_why(failure)}"
-            )
+            error = UpstreamUnreachable(f"no connection to {peer.host}:{peer.port}: {why(failure)}")
             error.__cause__ = failure.value
             return Failure(error)
 
@@ -185,12 +184,3 @@ class Upstreams:
                 line.errback(failure)
 
         self._open(peer, pool).addCallbacks(lambda it: self._hand_over(pool, line, it), failed)
-
-
-def _why(failure: Failure) -> str:
-    """Return what went wrong, with its kind: for the log, never for the page."""
-    reason = failure.value
-    inner = getattr(reason, "reasons", None)
-    if inner:
-        reason = inner[0].value if isinstance(inner[0], Failure) else inner[0]
-    return f"{type(reason).__name__}: {reason}"

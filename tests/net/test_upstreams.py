@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import attrs
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -193,6 +195,17 @@ class EndTests(UpstreamCase):
             heard = self.get(self.lease())
             self.memory.last.closes(clean=clean)
             self.assertEqual(heard.told, [UpstreamBroken], clean)
+
+    def test_tls_that_is_refused_says_why(self) -> None:
+        """A certificate that does not verify is told from a connection that broke off."""
+        heard = self.get(self.lease())
+        refusal = SSL.Error([("SSL routines", "", "certificate verify failed")])
+        self.memory.last.protocol.connectionLost(Failure(refusal))
+        self.assertEqual(heard.told, [UpstreamUnreachable])
+        self.assertEqual(
+            [str(error) for error in heard.errors],
+            ["TLS with the upstream failed: certificate verify failed"],
+        )
 
     def test_an_upstream_that_dies_in_its_answer(self) -> None:
         """A body that breaks off is never a short body."""

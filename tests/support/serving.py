@@ -141,6 +141,7 @@ class Heard:
     """A ``Sink`` that keeps what it is told, in order."""
 
     told: list[object] = attrs.Factory(list)
+    errors: list[PomeriumError] = attrs.Factory(list)
 
     def data(self, octets: bytes) -> None:
         """Keep a piece."""
@@ -151,8 +152,9 @@ class Heard:
         self.told.append(("end", trailers))
 
     def lost(self, error: PomeriumError) -> None:
-        """Keep the kind of the loss."""
+        """Keep the kind of the loss, and the loss itself."""
         self.told.append(type(error))
+        self.errors.append(error)
 
     def flush(self) -> None:
         """Nothing is written from here."""
