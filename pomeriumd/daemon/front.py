@@ -12,6 +12,7 @@ from email.utils import formatdate
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pomeriumd.daemon.access_log import AccessEntry
@@ -115,12 +116,12 @@ class Front:
             emptied, self._emptied = self._emptied, None
             emptied.callback(None)
 
-    async def drain(self, clock: object, seconds: float) -> None:
+    async def drain(self, clock: IReactorTime, seconds: float) -> None:
         """
         Close idle connections now, the others after their answers, and what is left by force.
 
         Args:
-            clock: an IReactorTime.
+            clock: tells when the patience is over.
             seconds: the patience.
         """
         self.closing = True
@@ -129,7 +130,7 @@ class Front:
         if not self.connections:
             return
         self._emptied = Deferred(lambda _: None)
-        self._emptied.addTimeout(seconds, clock, lambda *_: None)  # type: ignore[arg-type]
+        self._emptied.addTimeout(seconds, clock, lambda *_: None)
         await self._emptied
         left = tuple(self.connections)
         if left:

@@ -104,7 +104,8 @@ class Exchange:
     id: str
     """Unique; on every log line and page of this exchange."""
     client: str
-    """Address of whoever holds the socket, as text."""
+    """The client's address as text: the socket's other end, until whoever serves the
+    exchange knows better because a trusted proxy stands there."""
     secure: bool
     began: float
     """Seconds of the clock when the head was complete."""

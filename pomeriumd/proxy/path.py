@@ -60,10 +60,11 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     """
     request, facts = exchange.request, exchange.facts
     came = here.trusted.came(exchange.client, request.fields, secure=exchange.secure)
+    exchange.client = came.client
 
     # Pages of our own. A request for one of them never reaches an upstream.
     if request.host == here.authenticate_host or here.own.takes(request):
-        await _own_page(exchange, here, came.client)
+        await _own_page(exchange, here)
         return
 
     # The route, found once. Rules and upstream see this request's path and no other.
@@ -191,13 +192,13 @@ def _reply(exchange: Exchange, here: Generation, answer: Answer) -> None:
     exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)))
 
 
-async def _own_page(exchange: Exchange, here: Generation, client: str) -> None:
+async def _own_page(exchange: Exchange, here: Generation) -> None:
     request = exchange.request
     exchange.facts.decision = "own"
     body = b""
     if request.length != 0:
         body = await SmallBody(exchange, here.small_body).read()
-    call = Call(request=request, request_id=exchange.id, body=body, client=client)
+    call = Call(request=request, request_id=exchange.id, body=body, client=exchange.client)
     if request.host != here.authenticate_host or here.own.everywhere(request):
         _reply(exchange, here, here.own.answer(call))
         return

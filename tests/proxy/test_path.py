@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
@@ -177,6 +178,20 @@ class NoDecision:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+class BehindABalancerTests(SynchronousTestCase):
+    """What a trusted proxy says of the client counts everywhere."""
+
+    def test_the_client_is_the_one_behind_it(self) -> None:
+        """Log and application see the client's address; a stranger's word changes nothing."""
+        for trusted, seen in (("203.0.113.0/24", "198.51.100.7"), ("10.0.0.0/8", "203.0.113.9")):
+            rig = Rig(PUBLIC, trusted_proxies=(ip_network(trusted),))
+            client = rig.connect()
+            client.sends(request(b"/", (b"x-forwarded-for", b"198.51.100.7")))
+            self.assertIn(b"x-forwarded-for: " + seen.encode(), rig.upstreams.last.got())
+            rig.upstreams.last.sends(OK)
+            self.assertEqual(rig.logged[0].client, seen)
 
 
 class FailClosedTests(PathCase):
