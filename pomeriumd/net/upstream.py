@@ -77,6 +77,7 @@ class UpstreamConnection(Protocol):
         sink = self._sink
         if sink is None:
             # Nobody asked: whatever this is, it must not become somebody's answer.
+            self.on_gone(self)
             self._abort()
             return
         self.due = self._deadlines.now + self._stall
@@ -236,7 +237,8 @@ class UpstreamConnection(Protocol):
             self._fail(UpstreamTimeout("no answer from the upstream in time"))
 
     def close(self) -> None:
-        """Close in peace."""
+        """Close in peace; from now on, not from when it is done, nobody leases it."""
+        self.on_gone(self)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

@@ -99,7 +99,7 @@ class Upstreams:
 
     def close(self) -> None:
         """Close what lies idle; what is leased closes with its exchange."""
-        for pool in self._pools.values():
+        for pool in tuple(self._pools.values()):
             for connection in tuple(pool.idle):
                 connection.close()
 

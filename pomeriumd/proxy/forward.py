@@ -110,7 +110,9 @@ class Forward:
 
     def _fields_back(self, fields: list[Field]) -> list[Field]:
         back = self.way.outbound.response_fields(fields)
-        return [*back, *self.cookie] if self.cookie else back
+        if self.cookie and not _for_everybody(back):
+            back += self.cookie
+        return back
 
     def _failed(self, error: PomeriumError) -> None:
         if self._swallowed(error):
@@ -130,3 +132,15 @@ class Forward:
             and request.length == 0
             and request.upgrade is None
         )
+
+
+def _for_everybody(fields: list[Field]) -> bool:
+    """
+    Say whether a shared cache may keep an answer: a cookie in it would reach strangers.
+
+    Source: RFC 9111 section 5.2.2.
+    """
+    return any(
+        name == b"cache-control" and (b"public" in value.lower() or b"s-maxage" in value.lower())
+        for name, value in fields
+    )

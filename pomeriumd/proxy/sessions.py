@@ -62,7 +62,7 @@ class Sessions:
     shape: CookieShape
     limits: SessionLimits
     audiences: Mapping[bytes, str]
-    _known: OrderedDict[tuple[bytes, str], Known] = attrs.Factory(OrderedDict)
+    _known: OrderedDict[tuple[bytes, str, bool], Known] = attrs.Factory(OrderedDict)
 
     def find(self, request: Request, now: float) -> tuple[Known, Standing] | None:
         """
@@ -120,7 +120,7 @@ class Sessions:
                 del self._known[key]
 
     def _verified(self, host: bytes, token: str, now: float, *, in_cookie: bool) -> Known | None:
-        key = (host, token)
+        key = (host, token, in_cookie)
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)

@@ -163,6 +163,19 @@ class LeaseTests(UpstreamCase):
         self.assertIs(self.lease(), connection)
 
 
+class CloseTests(UpstreamCase):
+    """When the daemon stops."""
+
+    def test_what_lies_idle_is_closed_and_what_is_leased_is_not(self) -> None:
+        """Idle connections of every upstream end; an exchange under way keeps its own."""
+        for peer in (PEER, attrs.evolve(PEER, port=8081)):
+            self.get(self.lease(peer))
+            self.memory.last.sends(OK)
+        self.get(self.lease(attrs.evolve(PEER, port=8082)))
+        self.upstreams.close()
+        self.assertEqual([server.gone for server in self.memory.opened], [True, True, False])
+
+
 class EndTests(UpstreamCase):
     """What ends a connection, and what its exchange is told."""
 
@@ -254,6 +267,21 @@ class EndTests(UpstreamCase):
         self.memory.last.sends(OK)
         self.pass_time(IDLE_SECONDS + 1)
         self.assertTrue(self.memory.last.gone)
+
+    def test_a_connection_on_its_way_out_is_not_leased(self) -> None:
+        """Closing takes a while: what is closing, or spoke out of turn, is nobody's any more."""
+        for end in ("idle for too long", "spoke out of turn"):
+            self.get(self.lease())
+            server = self.memory.last
+            server.sends(OK)
+            if end == "idle for too long":
+                self.pass_time(IDLE_SECONDS + 1)
+            else:
+                server.sends(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+            self.assertTrue(server.gone)
+            self.assertEqual(self.upstreams.idle, 0)
+            self.assertIsNot(self.lease(), server.protocol, end)
+            self.setUp()
 
     def test_a_cut_connection_is_never_leased_again(self) -> None:
         """A client that left takes its upstream connection with it."""

@@ -240,6 +240,23 @@ class LimitTests(PathCase):
         self.assertTrue(got.field(b"set-cookie").startswith(b"__Host-_pomerium=ey"))
         self.assertEqual(self.through(request(b"/", (name, value)))[1].all(b"set-cookie"), [])
 
+    def test_an_answer_for_everybody_carries_no_session(self) -> None:
+        """What a shared cache may keep and give to others has no cookie of anybody's."""
+        for control in (b"public", b"Public, max-age=60", b"s-maxage=10"):
+            cookie = self.cookie()
+            self.later(61)
+            answer = OK.replace(b"X-App: yes", b"Cache-Control: " + control)
+            _, got = self.through(request(b"/", cookie), answer)
+            self.assertEqual((got.status, got.all(b"set-cookie")), (200, []), control)
+
+    def test_a_token_that_came_in_a_header_too(self) -> None:
+        """The same token in a header and then in a cookie: the cookie is carried on."""
+        token = self.rig.token().encode()
+        self.through(request(b"/", (b"authorization", b"Pomerium " + token)))
+        self.later(61)
+        _, got = self.through(request(b"/", (b"cookie", b"__Host-_pomerium=" + token)))
+        self.assertEqual(len(got.all(b"set-cookie")), 1)
+
     def test_an_idle_session_ends(self) -> None:
         """An hour without a request ends it, whatever else it allows."""
         cookie = self.cookie(checked=int(self.rig.clock.seconds()) + 30)
