@@ -96,7 +96,7 @@ class RouteSettings:
     ] = False
 
     allow_websockets: Annotated[
-        Flag, Doc("Let WebSocket upgrades through; without it they are answered 400.")
+        Flag, Doc("Let WebSocket upgrades through; without it they are answered 403.")
     ] = False
     timeout: Annotated[
         WaitOrForever | None,
