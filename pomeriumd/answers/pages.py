@@ -99,7 +99,7 @@ class Pages:
 
         Args:
             error: its text is never shown.
-            call: the request; ``render.unread`` for one that could not be read.
+            call: the request.
             sign_in_url: where a person signs in and comes back from; shown with 401 only.
             who: as whom the person is signed in; shown with a denial only.
             again: where a failed sign-in begins anew. This and ``sign_in_url`` are left out

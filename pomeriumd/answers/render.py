@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import attrs
 
-from pomeriumd.answers.call import Call
 from pomeriumd.answers.safe import short
 from pomeriumd.errors import (
     BadMessage,
@@ -37,7 +36,6 @@ from pomeriumd.errors import (
     UpstreamUnreachable,
     VersionNotSupported,
 )
-from pomeriumd.http.events import Request
 
 BUSY_SECONDS = 5
 """When to come back to an upstream whose connections are all in use: they turn over fast."""
@@ -203,9 +201,3 @@ def render(error: BaseException) -> Shown:
             explain = short(ours.explain, EXPLANATION_LIMIT)
             return attrs.evolve(shown, check=short(ours.check), explain=explain)
     return shown
-
-
-def unread(request_id: str, client: str = "") -> Call:
-    """Return the call of a request that could not be read: it gets an answer all the same."""
-    nothing = Request(b"", b"", None, b"/", None, [], 0, None)
-    return Call(request=nothing, request_id=request_id, client=client)

@@ -26,6 +26,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.http.server1 import Server1
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
+from pomeriumd.net.pauses import PIPELINED, UNHEARD, UPSTREAM, Pauses
 from pomeriumd.net.wire import Wire
 
 
@@ -92,7 +93,7 @@ class ServerConnection(Protocol):
         self._serving = serving
         self._parser = Server1(serving.limits)
         self._exchange: Exchange | None = None
-        self._paused: set[str] = set()
+        self._paused = Pauses()
         self._out: list[bytes] = []
         self._tunnel = False
         self._taking = False
@@ -143,7 +144,7 @@ class ServerConnection(Protocol):
 
     def resumeProducing(self) -> None:
         """The client has taken what waited."""
-        self.due = math.inf
+        self._await_body()
         if self._exchange is not None:
             self._exchange.output(full=False)
 
@@ -164,7 +165,7 @@ class ServerConnection(Protocol):
         if events:
             self._take(events)
         if parser.waiting:
-            self.pause("pipelined")
+            self.pause(PIPELINED)
 
     def _take(self, events: list[Request | Data | End]) -> None:
         """Hand on events; and those of the next requests, as far as they are answered."""
@@ -177,7 +178,7 @@ class ServerConnection(Protocol):
             if exchange is not None:
                 exchange.flush_sink()
                 if not (exchange.ended or exchange.heard):
-                    self.pause("unheard")
+                    self.pause(UNHEARD)
             # The exchange that has just ended may have been the last one allowed.
             elif not self._closing:
                 events = self._next()
@@ -220,7 +221,7 @@ class ServerConnection(Protocol):
             self._refuse(error)
             return []
         if not self._parser.waiting:
-            self.resume("pipelined")
+            self.resume(PIPELINED)
         return events
 
     def _refuse(self, error: ClientError) -> None:
@@ -291,8 +292,8 @@ class ServerConnection(Protocol):
     def _rest(self) -> None:
         """Wait for the next request; or take the one that waits."""
         if self._paused:
-            self.resume("unheard")
-            self.resume("relay")
+            self.resume(UNHEARD)
+            self.resume(UPSTREAM)
         serving = self._serving
         self.due = serving.deadlines.now + serving.times.idle
         if not self._taking:
@@ -318,26 +319,27 @@ class ServerConnection(Protocol):
         if self._parser.expects_continue:
             self.transport.write(self._parser.continue_())
         if self._paused:
-            self.resume("unheard")
+            self.resume(UNHEARD)
 
     def pause(self, why: str) -> None:
         """Stop reading for this reason too."""
-        if not self._paused:
+        if self._paused.add(why):
             self.transport.pauseProducing()
             # While we do not want it, its being late is not the client's doing.
             self.due = math.inf
-        self._paused.add(why)
 
     def resume(self, why: str) -> None:
         """This reason is over."""
-        if why not in self._paused:
-            return
-        self._paused.discard(why)
-        if not self._paused and not self._closing:
+        if self._paused.drop(why) and not self._closing:
             self.transport.resumeProducing()
-            exchange = self._exchange
-            if exchange is not None and not exchange.ended and not self._tunnel:
-                self.due = self._serving.deadlines.now + self._serving.times.body
+            self._await_body()
+
+    def _await_body(self) -> None:
+        """Give the client its time for the next piece of a body that we want."""
+        exchange = self._exchange
+        wanted = exchange is not None and not exchange.ended and not self._paused
+        serving = self._serving
+        self.due = serving.deadlines.now + serving.times.body if wanted else math.inf
 
     # The end
 

@@ -30,6 +30,7 @@ from pomeriumd.http.events import Data, End, Field, Response
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import SWITCHING, Sink
+from pomeriumd.net.pauses import CLIENT, Pauses
 from pomeriumd.net.reasons import why
 from pomeriumd.net.wire import Wire
 
@@ -56,7 +57,7 @@ class UpstreamConnection(Protocol):
         self._deadlines = deadlines
         self._sink: Answers | None = None
         self._out: list[bytes] = []
-        self._paused: set[str] = set()
+        self._paused = Pauses()
         self._tunnel = False
         self._stall = math.inf
         self.due = math.inf
@@ -186,17 +187,13 @@ class UpstreamConnection(Protocol):
 
     def pause(self, why: str) -> None:
         """Stop reading from the upstream for this reason too."""
-        if not self._paused:
+        if self._paused.add(why):
             self.transport.pauseProducing()
             self.due = math.inf
-        self._paused.add(why)
 
     def resume(self, why: str) -> None:
         """This reason is over."""
-        if why not in self._paused:
-            return
-        self._paused.discard(why)
-        if not self._paused:
+        if self._paused.drop(why):
             self.due = self._deadlines.now + self._stall
             self.transport.resumeProducing()
 
@@ -249,8 +246,7 @@ class UpstreamConnection(Protocol):
     def _free(self) -> None:
         self._sink = None
         self.due = math.inf
-        if self._paused:
-            self._paused.clear()
+        if self._paused.drop(CLIENT):
             self.transport.resumeProducing()
         self.on_free(self, self._parser.reusable)
 

@@ -18,6 +18,7 @@ import attrs
 from pomeriumd.errors import PomeriumError
 from pomeriumd.http.events import Field, Response
 from pomeriumd.net.exchange import SWITCHING, Exchange
+from pomeriumd.net.pauses import CLIENT, UPSTREAM
 from pomeriumd.net.upstream import UpstreamConnection
 
 
@@ -71,12 +72,12 @@ class Relay:
     def full(self) -> None:
         """The client is slow: read no more of the answer."""
         if not self.over:
-            self.connection.pause("client")
+            self.connection.pause(CLIENT)
 
     def drained(self) -> None:
         """The client has caught up."""
         if not self.over:
-            self.connection.resume("client")
+            self.connection.resume(CLIENT)
 
 
 @attrs.define(eq=False)
@@ -107,7 +108,7 @@ class Answering:
         """The answer is complete."""
         relay = self._relay
         relay.over = True
-        relay.exchange.resume("upstream")
+        relay.exchange.resume(UPSTREAM)
         relay.exchange.finish(trailers)
 
     def lost(self, error: PomeriumError) -> None:
@@ -115,7 +116,7 @@ class Answering:
         relay = self._relay
         relay.over = True
         exchange = relay.exchange
-        exchange.resume("upstream")
+        exchange.resume(UPSTREAM)
         if exchange.started:
             exchange.cut(error)
         else:
@@ -127,8 +128,8 @@ class Answering:
 
     def full(self) -> None:
         """The upstream is slow: read no more of the request."""
-        self._relay.exchange.pause("upstream")
+        self._relay.exchange.pause(UPSTREAM)
 
     def drained(self) -> None:
         """The upstream has caught up."""
-        self._relay.exchange.resume("upstream")
+        self._relay.exchange.resume(UPSTREAM)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import ICON, STYLESHEET, Pages
-from pomeriumd.answers.render import unread
+from tests.support.calls import unread
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pomeriumd" / "answers"

@@ -17,7 +17,6 @@ from pomeriumd import errors
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import CSRF_FIELD, GROUPS, Pages
-from pomeriumd.answers.render import unread
 from pomeriumd.errors import (
     BadMessage,
     BadToken,
@@ -37,6 +36,7 @@ from pomeriumd.errors import (
 from pomeriumd.http.events import Field, Request
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.standing import SessionLimits
+from tests.support.calls import unread
 
 PAGES = Pages()
 

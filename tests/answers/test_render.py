@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd import errors
-from pomeriumd.answers.render import EXPLANATION_LIMIT, REASONS, WORDING, render, unread
+from pomeriumd.answers.render import EXPLANATION_LIMIT, REASONS, WORDING, render
 from pomeriumd.errors import (
     Denied,
     LoginFailed,
@@ -96,13 +96,3 @@ class RenderTests(SynchronousTestCase):
         shown = render(LoginFailed("x", "y" * 10_000, "z" * 10_000))
         self.assertEqual(len(shown.explain or ""), EXPLANATION_LIMIT)
         self.assertEqual(len(shown.check or ""), 300)
-
-
-class UnreadTests(SynchronousTestCase):
-    """unread() stands for a request that could not be read."""
-
-    def test_names_only_the_id(self) -> None:
-        """It has the request id and the client, and nothing that a client said."""
-        call = unread("r-1", "192.0.2.1")
-        self.assertEqual((call.request_id, call.client, call.body), ("r-1", "192.0.2.1", b""))
-        self.assertEqual((call.request.method, call.request.host), (b"", b""))

@@ -179,6 +179,17 @@ class BodyTests(ConnectionCase):
         exchange.resume("two")
         self.assertTrue(self.client.reading)
 
+    def test_a_pause_ends_with_its_exchange(self) -> None:
+        """What paused one exchange's client never keeps its next request from being read."""
+        self.client.sends(POST + b"abcdef")
+        exchange = self.serving.served[0]
+        exchange.listen(Heard())
+        exchange.pause("upstream")
+        exchange.reply(Answer(204))
+        self.assertTrue(self.client.reading)
+        self.client.sends(GET % 1)
+        self.assertEqual(self.paths, [b"/", b"/1"])
+
     def test_a_slow_client_pauses_what_feeds_it(self) -> None:
         """When the socket is full the sink hears it, and again when it has drained."""
         self.client.sends(GET % 1)
@@ -292,6 +303,17 @@ class TimeTests(ConnectionCase):
         exchange.pause("upstream")
         self.serving.pass_time(60)
         self.assertFalse(self.client.aborted)
+
+    def test_taking_some_of_the_answer_buys_no_time_for_the_body(self) -> None:
+        """A client that reads a little and stalls its upload is cut for the upload."""
+        self.client.sends(POST + b"a")
+        exchange = self.serving.served[0]
+        exchange.listen(Heard())
+        exchange.respond(Response(200, [], None))
+        self.client.protocol.pauseProducing()
+        self.client.protocol.resumeProducing()
+        self.serving.pass_time(31)
+        self.assertTrue(self.client.aborted)
 
     def test_a_slow_answer_is_not_the_clients_fault(self) -> None:
         """While we work on an answer no deadline of the client runs."""

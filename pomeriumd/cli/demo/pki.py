@@ -35,28 +35,22 @@ LEAF_DAYS = 397
 SPARE_DAYS = 30
 """A certificate with less left is made anew."""
 
-_SIGNING = x509.KeyUsage(
-    digital_signature=True,
-    key_cert_sign=False,
-    crl_sign=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
+_USES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
 )
-_CERTIFYING = x509.KeyUsage(
-    digital_signature=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
-)
+
+
+def _only(*uses: str) -> x509.KeyUsage:
+    """Return the extension that allows these uses of a key and no other (RFC 5280, 4.2.1.3)."""
+    return x509.KeyUsage(**{use: use in uses for use in _USES})
 
 
 @attrs.frozen
@@ -88,7 +82,7 @@ def authority(now: datetime) -> Made:
         .serial_number(serial)
         .issuer_name(name)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_CERTIFYING, critical=True)
+        .add_extension(_only("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(x509.NameConstraints([x509.DNSName(DOMAIN)], None), critical=True)
     )
     return Made(builder.sign(key, hashes.SHA256()), key)
@@ -105,7 +99,7 @@ def wildcard(ca: Made, now: datetime) -> Made:
         .issuer_name(ca.certificate.subject)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_SIGNING, critical=True)
+        .add_extension(_only("digital_signature"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(issuer_key, critical=False)
     )
