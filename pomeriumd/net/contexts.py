@@ -22,10 +22,14 @@ from OpenSSL import SSL
 
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.net.pem import Key, names_of, read_pair, title, use
-from pomeriumd.net.verify import HTTP1, client_options
+from pomeriumd.net.verify import client_options
 from pomeriumd.settings.values import CertificatePair
 
 __all__ = ["CertificateStore", "NoCommonProtocol", "client_options"]
+
+SPOKEN = (b"http/1.1", b"http/1.0")
+"""What ALPN may choose, the best first. Old clients that offer nothing but HTTP/1.0 would
+otherwise be refused in the handshake, though the parser takes them."""
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """TLS 1.2: forward secrecy and AEAD, nothing else."""
@@ -51,7 +55,7 @@ class CertificateStore:
 
     @classmethod
     def of(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = HTTP1
+        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
     ) -> CertificateStore:
         """
         Build the contexts.

@@ -191,6 +191,11 @@ class TermsTests(SynchronousTestCase):
         group = met(STORE)[0].get_group_name()
         self.assertIn(group, ("X25519MLKEM768", "x25519"))
 
+    def test_an_old_client_is_met_where_it_is(self) -> None:
+        """A client that offers HTTP/1.0 alone is spoken to, since the parser takes it."""
+        client, _ = met(CertificateStore.of([leaf("a.test").pair()], NOW), offered=[b"http/1.0"])
+        self.assertEqual(client.get_alpn_proto_negotiated(), b"http/1.0")
+
     def test_alpn(self) -> None:
         """Our preference decides; no offer is no protocol; none in common is refused."""
         both = CertificateStore.of([leaf("a.test").pair()], NOW, protocols=(b"h2", b"http/1.1"))
