@@ -28,6 +28,7 @@ import attrs
 from pomeriumd.access.names import ends_here
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.http.events import Field
+from pomeriumd.http.fields import FieldLines, field_lines
 from pomeriumd.session.session import Identity, Session
 
 __all__ = ["IdentityHeaders", "encoded", "ends_here"]
@@ -48,7 +49,7 @@ VALUE_SIZE = 8192
 KEPT_MOST = 4096
 """Assertions remembered, one for each session and host in use."""
 KEPT_SIZE = 16 * 1024 * 1024
-"""Bytes of remembered values; reached only where groups are many and long."""
+"""Bytes of remembered fields; reached only where groups are many and long."""
 
 # Spaces stand inside only: at either end they would be trimmed on the way.
 _plain = re.compile(r"(?!(?i:utf-8)'')[!-~](?:[ -~]*[!-~])?", re.ASCII).fullmatch
@@ -62,8 +63,7 @@ class _Signed(NamedTuple):
 
     at: int
     identity: Identity
-    fields: tuple[Field, ...]
-    size: int
+    lines: FieldLines
 
 
 @attrs.define(eq=False)
@@ -76,7 +76,7 @@ class IdentityHeaders:
     )
     _size: int = attrs.field(init=False, repr=False, default=0)
 
-    def fields(self, session: Session, audience_host: str, now: float) -> tuple[Field, ...]:
+    def lines(self, session: Session, audience_host: str, now: float) -> FieldLines:
         """
         Return what an upstream is told about this session's owner.
 
@@ -86,7 +86,7 @@ class IdentityHeaders:
             now: seconds since the epoch.
 
         Returns:
-            The assertion, then user id, e-mail and groups; one that there is nothing to
+            The fields: assertion, then user id, e-mail and groups; one that there is nothing to
             say in, or that would be longer than 8 KiB, is left out whole. With the
             groups field the claim goes as well, and ``groups_left_out`` says so.
         """
@@ -97,30 +97,29 @@ class IdentityHeaders:
             # The same object nearly always: verified sessions are remembered, too.
             if kept.identity is identity or kept.identity == identity:
                 self._kept.move_to_end(which)
-                return kept.fields
+                return kept.lines
         return self._sign(which, session, int(now))
 
     def jwks(self) -> bytes:
         """Return the JSON document by which upstreams verify assertions."""
         return json.dumps({"keys": [self._key.jwk()]}).encode("ascii")
 
-    def _sign(self, which: tuple[str, str], session: Session, at: int) -> tuple[Field, ...]:
+    def _sign(self, which: tuple[str, str], session: Session, at: int) -> FieldLines:
         plain = _plain_fields(session.identity)
         groups_fit = not session.identity.groups or any(name == USER_GROUPS for name, _ in plain)
         claims = _claims(session, which[1], at, groups_fit=groups_fit)
         assertion = self._key.sign(claims, headers={"typ": "JWT"}).encode("ascii")
-        fields = _short_enough([(ASSERTION, assertion), *plain])
-        size = sum(len(name) + len(value) for name, value in fields)
-        self._remember(which, _Signed(at, session.identity, fields, size))
-        return fields
+        lines = field_lines(_short_enough([(ASSERTION, assertion), *plain]))
+        self._remember(which, _Signed(at, session.identity, lines))
+        return lines
 
     def _remember(self, which: tuple[str, str], signed: _Signed) -> None:
         old = self._kept.pop(which, None)
-        self._size += signed.size - (old.size if old is not None else 0)
+        self._size += len(signed.lines) - (len(old.lines) if old is not None else 0)
         self._kept[which] = signed
         while len(self._kept) > KEPT_MOST or self._size > KEPT_SIZE:
             _, oldest = self._kept.popitem(last=False)
-            self._size -= oldest.size
+            self._size -= len(oldest.lines)
 
 
 def encoded(text: str, *, also: str = "") -> bytes:

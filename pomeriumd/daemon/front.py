@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from pomeriumd.daemon.access_log import AccessEntry
 from pomeriumd.errors import ClientError
 from pomeriumd.http.limits import Limits
+from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.net.server import ServerConnection, Times
@@ -41,6 +42,7 @@ class Front:
     generation: Generation
     edge: path.Edge
     limits: Limits
+    heads: RequestHeads = attrs.field(init=False)
     times: Times
     deadlines: Deadlines
     record: Callable[[AccessEntry], None]
@@ -53,6 +55,9 @@ class Front:
     _emptied: Deferred[None] | None = None
     _log = Logger()
 
+    def __attrs_post_init__(self) -> None:
+        self.heads = RequestHeads(self.limits)
+
     def serve(self, exchange: Exchange) -> None:
         """Answer one request under the present generation."""
         path.begin(exchange, self.generation, self.edge)
@@ -63,13 +68,13 @@ class Front:
 
     def ended(self, exchange: Exchange) -> None:
         """Write the exchange's line."""
-        request, facts = exchange.request, exchange.facts
+        request = exchange.request
         took = self.edge.clock() - exchange.began
         self.record(
             AccessEntry(
                 self.edge.now(),
                 exchange.id,
-                facts.route.id if facts.route is not None else "",
+                exchange.route.id if exchange.route is not None else "",
                 request.host,
                 request.method,
                 request.path,
@@ -77,13 +82,13 @@ class Front:
                 exchange.sent,
                 exchange.received,
                 took * 1000,
-                facts.decided * 1000,
-                facts.upstream * 1000,
-                facts.user,
-                facts.decision,
-                facts.reasons,
+                exchange.decided * 1000,
+                exchange.upstream * 1000,
+                exchange.user,
+                exchange.decision,
+                exchange.reasons,
                 exchange.client,
-                facts.error,
+                exchange.error,
             )
         )
 

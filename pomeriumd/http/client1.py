@@ -19,8 +19,8 @@ import httptools
 from pomeriumd.errors import BadMessage, PomeriumError, UpstreamBroken
 from pomeriumd.http.chunked import ChunkedReader
 from pomeriumd.http.events import Data, End, Field, Response
-from pomeriumd.http.fields import connection_options, end_to_end, write_fields
-from pomeriumd.http.head import HeadReader
+from pomeriumd.http.fields import FieldLines, connection_options, end_to_end
+from pomeriumd.http.head import FieldReader, HeadReader
 from pomeriumd.http.limits import Limits
 from pomeriumd.http.outgoing import CHUNKED, WITHOUT, Counted, Outgoing
 from pomeriumd.http.status import NO_BODY
@@ -29,7 +29,11 @@ Event = Response | Data | End
 
 _END = End()
 
+_FIELDS = FieldReader(httptools.HttpResponseParser, UpstreamBroken)
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+
+_TWO_WORDS = re.compile(rb"[!-~]+ [!-~]+").fullmatch
 
 _SWITCHING = 101
 
@@ -74,7 +78,7 @@ class Client1:
 
     limits: Limits
     began: bool = attrs.field(default=False, init=False)
-    _reader: HeadReader[httptools.HttpResponseParser] = attrs.field(init=False)
+    _reader: HeadReader = attrs.field(init=False)
     _reading: _Reading = attrs.field(default=_Reading.STRAY, init=False)
     _left: int = attrs.field(default=0, init=False)
     """Bytes of a body of known size that are still to come."""
@@ -91,7 +95,6 @@ class Client1:
 
     def __attrs_post_init__(self) -> None:
         self._reader = HeadReader(
-            httptools.HttpResponseParser,
             self.limits.response_head_size,
             b"H",
             UpstreamBroken,
@@ -107,7 +110,7 @@ class Client1:
         self,
         method: bytes,
         target: bytes,
-        fields: list[Field],
+        fields: FieldLines,
         length: int | None,
         *,
         upgrade: bytes | None = None,
@@ -118,7 +121,7 @@ class Client1:
         Args:
             method: in upper case.
             target: canonical path, and query with its question mark.
-            fields: Host and the end-to-end fields, names in lower case.
+            fields: Host and the end-to-end fields.
             length: size of the body in bytes; None sends it chunked.
             upgrade: what to ask to be upgraded to.
 
@@ -127,31 +130,37 @@ class Client1:
 
         Raises:
             PomeriumError: the connection is not reusable, or something in the head would
-                begin another field or word.
+                begin another word or end the head.
         """
         if not self.reusable:
             raise PomeriumError("a request on a connection that is not free")
-        if b" " in target or b" " in method:
-            raise PomeriumError("a target or method to send holds a space")
-        ours: list[Field] = []
-        if length is None:
-            ours.append((b"transfer-encoding", b"chunked"))
-        elif length or method in _BODY_EXPECTED:
-            ours.append((b"content-length", b"%d" % length))
-        if upgrade is not None:
-            ours += [(b"connection", b"upgrade"), (b"upgrade", upgrade)]
-        head = write_fields(b"%b %b HTTP/1.1" % (method, target), [*fields, *ours])
+        line = b"%b %b" % (method, target)
+        if not _TWO_WORDS(line):
+            raise PomeriumError("a target or method to send is not one word")
+        if fields.find(b"\r\n\r\n") >= 0:
+            raise PomeriumError("fields to send hold an empty line")
+        ours = b""
         if length == 0:
             self._out = WITHOUT
+            self._sent = True
+            if method in _BODY_EXPECTED:
+                ours = b"content-length: 0\r\n"
+        elif length is None:
+            self._out = CHUNKED
+            self._sent = False
+            ours = b"transfer-encoding: chunked\r\n"
         else:
-            self._out = CHUNKED if length is None else Counted(length, length, BadMessage)
-        self._sent = length == 0
+            self._out = Counted(length, length, BadMessage)
+            self._sent = False
+            ours = b"content-length: %d\r\n" % length
+        if upgrade is not None:
+            ours += b"connection: upgrade\r\nupgrade: %b\r\n" % upgrade
         self._reading = _HEAD
         self._head_only = method == b"HEAD"
         self._upgrade = upgrade
         self._interim = 0
         self.began = False
-        return head
+        return b"%b HTTP/1.1\r\n%b%b\r\n" % (line, fields, ours)
 
     def data(self, octets: bytes) -> bytes:
         """
@@ -226,7 +235,7 @@ class Client1:
         line = _STATUS_LINE.match(head)
         if line is None:
             raise UpstreamBroken("status line is not HTTP/1.1 or HTTP/1.0 and a status")
-        fields = self._reader.fields(head)
+        fields = _FIELDS.read(head)
         status = int(line[2])
         if status < _FINAL:
             return self._begin_interim(status, fields, rest)

@@ -11,7 +11,7 @@ Source: RFC 9112 (message syntax), RFC 9110 (semantics).
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pomeriumd.errors import (
     BadMessage,
@@ -55,6 +55,18 @@ _WEBSOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 _NOTHING: frozenset[bytes] = frozenset()
 
 
+class RequestLine(NamedTuple):
+    """What a request line says, once it has passed."""
+
+    method: bytes
+    target: bytes
+    http11: bool
+    """Else HTTP/1.0."""
+    path: bytes | None
+    """Canonical, of a target in origin form; None for one that the fields have a say in."""
+    query: bytes | None
+
+
 class Judged(NamedTuple):
     """What the fields of a head say, once they have passed."""
 
@@ -68,6 +80,9 @@ class Judged(NamedTuple):
     persists: bool
     """Whether the connection may carry another request after this one."""
     expects_continue: bool
+    notes: dict[object, Any]
+    """What others worked out of host, port and fields and of nothing else, each under a key
+    of his own: kept for the next request that brings the same bytes."""
 
 
 def judge(fields: list[Field], *, http11: bool) -> Judged:
@@ -97,29 +112,32 @@ def judge(fields: list[Field], *, http11: bool) -> Judged:
         upgrade,
         http11 and b"close" not in options,
         expects and length != 0,
+        {},
     )
 
 
-def admit(method: bytes, target: bytes, judged: Judged) -> Request:
+def admit(line: RequestLine, judged: Judged) -> Request:
     """
     Make a request of a request line and the fields behind it.
 
     Raises:
         BadMessage: the target is not one, or names another host than the fields.
     """
-    fields, host, port, length, upgrade, _, _ = judged
-    if target.startswith(b"/"):
-        path, query = canonical(target)
-    else:
+    method, target, _, path, query = line
+    fields, host, port, length, upgrade, _, _, _ = judged
+    if path is None:
         path, query = target_of(target, method, host, port)
-    return Request(
-        method, host, port, path, query, fields, length, upgrade if method == b"GET" else None
-    )
+    if method != b"GET":
+        upgrade = None
+    return Request(method, host, port, path, query, fields, length, upgrade)
 
 
-def request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bool]:
+def request_line(line: bytes, limits: Limits) -> RequestLine:
     """
-    Split a request line into method, target and whether it is HTTP/1.1 (else 1.0).
+    Split a request line, and bring its path into the one form.
+
+    Raises:
+        ClientError: it is refused; the class says the status.
 
     Source: RFC 9112 section 3: single spaces, and no white space elsewhere.
     """
@@ -135,7 +153,8 @@ def request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bool]:
         raise BadMessage("request line does not end in an HTTP version")
     if method not in METHODS:
         raise _refused_method(method)
-    return method, target, version == b"HTTP/1.1"
+    path, query = canonical(target) if target.startswith(b"/") else (None, None)
+    return RequestLine(method, target, version == b"HTTP/1.1", path, query)
 
 
 def _refused_method(method: bytes) -> ClientError:

@@ -76,27 +76,17 @@ P = TypeVar("P", httptools.HttpRequestParser, httptools.HttpResponseParser)
 
 
 @attrs.define(eq=False, repr=False)
-class HeadReader(Generic[P]):
+class FieldReader(Generic[P]):
     """
-    The head of one message after another, from one peer.
+    Has llhttp read the fields of whole heads, of any connection.
 
     Attributes:
-        size: bytes of the largest head taken.
-        begins: the bytes that a head may begin with; anything else is refused at once, so
-            that a TLS client on a plain port hears of it before its head's deadline.
+        parser: of requests or of responses.
         broken: what to raise for a head that cannot be read.
-        large: what to raise for one that is too large.
-        blank: whether one empty line in front of a head is passed over.
     """
 
     parser: type[P]
-    size: int
-    begins: bytes
     broken: type[PomeriumError]
-    large: type[PomeriumError]
-    blank: bool = False
-    _passed: bool = attrs.field(default=False, init=False)
-    _held: bytearray = attrs.field(factory=bytearray, init=False)
     _fields: list[Field] = attrs.field(factory=list, init=False)
     _listener: _Listener = attrs.field(init=False)
 
@@ -110,6 +100,49 @@ class HeadReader(Generic[P]):
             append(_COMPLETE)
 
         self._listener = _Listener(on_header, on_headers_complete)
+
+    def read(self, head: bytes) -> list[Field]:
+        """
+        Read the fields of a whole head, in wire order.
+
+        Raises:
+            broken: llhttp refuses the head, or sees another end of it than we.
+        """
+        found = self._fields
+        found.clear()
+        try:
+            self.parser(self._listener).feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass  # the head asks for an upgrade, and was read whole
+        except httptools.HttpParserError as error:
+            raise self.broken(f"head: {str(error).lower()}") from None
+        # It holds one empty line, its last: so this is one head, and all of it.
+        if not found or found.pop() is not _COMPLETE:
+            raise self.broken("head does not end where its empty line is")
+        return found[:]
+
+
+@attrs.define(eq=False, repr=False)
+class HeadReader:
+    """
+    The head of one message after another, from one peer.
+
+    Attributes:
+        size: bytes of the largest head taken.
+        begins: the bytes that a head may begin with; anything else is refused at once, so
+            that a TLS client on a plain port hears of it before its head's deadline.
+        broken: what to raise for what is no head.
+        large: what to raise for one that is too large.
+        blank: whether one empty line in front of a head is passed over.
+    """
+
+    size: int
+    begins: bytes
+    broken: type[PomeriumError]
+    large: type[PomeriumError]
+    blank: bool = False
+    _passed: bool = attrs.field(default=False, init=False)
+    _held: bytearray = attrs.field(factory=bytearray, init=False)
 
     @property
     def begun(self) -> bool:
@@ -167,23 +200,3 @@ class HeadReader(Generic[P]):
             if self._held[place - 1 : place] != b"\r":
                 raise self.broken("head has a line that ends in LF alone")
             place = self._held.find(b"\n", place + 1)
-
-    def fields(self, head: bytes) -> list[Field]:
-        """
-        Read the fields of a whole head, in wire order.
-
-        Raises:
-            broken: llhttp refuses the head, or sees another end of it than we.
-        """
-        found = self._fields
-        found.clear()
-        try:
-            self.parser(self._listener).feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass  # the head asks for an upgrade, and was read whole
-        except httptools.HttpParserError as error:
-            raise self.broken(f"head: {str(error).lower()}") from None
-        # It holds one empty line, its last: so this is one head, and all of it.
-        if not found or found.pop() is not _COMPLETE:
-            raise self.broken("head does not end where its empty line is")
-        return found[:]

@@ -13,7 +13,7 @@ import attrs
 from pomeriumd.errors import PomeriumError
 from pomeriumd.http.chunked import chunk
 from pomeriumd.http.events import Field
-from pomeriumd.http.fields import write_fields
+from pomeriumd.http.fields import field_lines
 
 
 class Outgoing(Protocol):
@@ -55,7 +55,7 @@ class Chunked:
 
     def end(self, trailers: tuple[Field, ...]) -> bytes:
         """Return the last chunk, with the trailers."""
-        return b"0\r\n" + write_fields(b"", trailers) if trailers else b"0\r\n\r\n"
+        return b"0\r\n%b\r\n" % field_lines(trailers)
 
 
 @attrs.define

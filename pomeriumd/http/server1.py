@@ -12,19 +12,19 @@ Source: RFC 9112.
 from __future__ import annotations
 
 import enum
-from operator import itemgetter
+from collections.abc import Callable
+from typing import Any
 
 import attrs
-import httptools
 
 from pomeriumd.errors import BadMessage, ClientError, HeadTooLarge, PomeriumError, UpstreamBroken
 from pomeriumd.http.chunked import ChunkedReader
 from pomeriumd.http.events import Data, End, Field, Request, Response
-from pomeriumd.http.fields import write_fields
-from pomeriumd.http.gate import Judged, admit, judge, readable, request_line
+from pomeriumd.http.fields import field_lines
 from pomeriumd.http.head import HeadReader
 from pomeriumd.http.limits import Limits
 from pomeriumd.http.outgoing import CHUNKED, UNTIL_CLOSE, WITHOUT, Counted, Outgoing
+from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.http.status import NO_BODY, STATUS_LINES
 
 Event = Request | Data | End
@@ -45,13 +45,6 @@ class _Reading(enum.Enum):
 
 _HEAD, _NEXT = _Reading.HEAD, _Reading.NEXT  # each look-up in an Enum class costs 60 ns
 
-_NAME = itemgetter(0)
-
-_NOTHING_SAID = Judged([], b"", None, 0, None, persists=False, expects_continue=False)
-
-_BLOCK_KEPT = 2_048
-"""Bytes of the largest block of fields that is remembered, for each connection."""
-
 
 @attrs.define(eq=False, repr=False)  # what waits in it holds cookies
 class Server1:
@@ -64,16 +57,19 @@ class Server1:
 
     Attributes:
         limits: the bounds.
-        date: value of the Date field for answers that have none; b"" for none. Whoever has
-            a clock sets it.
+        heads: reads the heads of all connections.
+        date: gives the value of the Date field for answers that have none; b"" for none.
         expects_continue: the current request waits for ``continue_``, and no byte of its
             body has come.
+        notes: of the current request's fields, see ``Judged``.
     """
 
     limits: Limits
-    date: bytes = attrs.field(default=b"", kw_only=True)
+    heads: RequestHeads = attrs.field()
+    date: Callable[[], bytes] = attrs.field(default=bytes, kw_only=True)
     expects_continue: bool = attrs.field(default=False, init=False)
-    _reader: HeadReader[httptools.HttpRequestParser] = attrs.field(init=False)
+    notes: dict[object, Any] = attrs.field(factory=dict, init=False)
+    _reader: HeadReader = attrs.field(init=False)
     _reading: _Reading = attrs.field(default=_Reading.HEAD, init=False)
     _left: int = attrs.field(default=0, init=False)
     """Bytes of a body of known size that are still to come."""
@@ -87,14 +83,13 @@ class Server1:
     _eof: bool = attrs.field(default=False, init=False)
     _out: Outgoing | None = attrs.field(default=None, init=False)
     _answered: bool = attrs.field(default=False, init=False)
-    _block: bytes = attrs.field(default=b"", init=False)
-    """The fields of the last HTTP/1.1 request as they stood on the wire: a client mostly
-    sends the same ones again, and the same bytes mean the same."""
-    _block_says: Judged = attrs.field(default=_NOTHING_SAID, init=False)
+
+    @heads.default
+    def _own_heads(self) -> RequestHeads:
+        return RequestHeads(self.limits)
 
     def __attrs_post_init__(self) -> None:
         self._reader = HeadReader(
-            httptools.HttpRequestParser,
             self.limits.head_size,
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
             BadMessage,
@@ -126,14 +121,10 @@ class Server1:
 
     def _begin(self, head: bytes, rest: bytes) -> list[Event]:
         """Judge a whole head, and go on with the bytes behind it."""
-        limits = self.limits
-        end = head.find(b"\r\n")
-        method, target, http11 = request_line(head[:end], limits)
+        request, judged, http11 = self.heads.read(head)
         self._http11 = http11
-        self._head_only = method == b"HEAD"
-        judged = self._judged(head, end, http11=http11)
-        request = admit(method, target, judged)
-        self._persists, self.expects_continue = judged.persists, judged.expects_continue
+        self._head_only = request.method == b"HEAD"
+        _, _, _, _, _, self._persists, self.expects_continue, self.notes = judged
         length = request.length
         if length == 0:
             self._reading = _NEXT
@@ -141,34 +132,12 @@ class Server1:
                 self._hold(rest)
             return [request, _END]
         if length is None:
-            self._chunks = ChunkedReader(limits.trailer_size)
+            self._chunks = ChunkedReader(self.limits.trailer_size)
             self._reading = _Reading.CHUNKED
         else:
             self._left = length
             self._reading = _Reading.LENGTH
         return [request, *self._go_on(rest)] if rest else [request]
-
-    def _judged(self, head: bytes, end: int, *, http11: bool) -> Judged:
-        """
-        Return what the fields of a head say.
-
-        Args:
-            head: whole.
-            end: where its request line ends, and the fields begin.
-            http11: what the request line said.
-        """
-        block = head[end:]
-        if block == self._block and http11:
-            return self._block_says
-        fields = self._reader.fields(head)
-        if len(fields) > self.limits.field_count:
-            raise HeadTooLarge(f"{len(fields)} fields, at most {self.limits.field_count}")
-        if not head.isascii():
-            readable(fields)
-        judged = judge(fields, http11=http11)
-        if http11 and len(block) <= _BLOCK_KEPT:
-            self._block, self._block_says = block, judged
-        return judged
 
     def _go_on(self, octets: bytes) -> list[Event]:
         """Take bytes that come after a head."""
@@ -301,16 +270,16 @@ class Server1:
         # sends next could be either (RFC 9110 section 10.1.1).
         if close or self.expects_continue or not self._http11:
             self._persists = False
-        ours: list[Field] = []
+        head = b"%b\r\n%b" % (STATUS_LINES[status], field_lines(fields))
         if out is CHUNKED:
-            ours.append((b"transfer-encoding", b"chunked"))
+            head += b"transfer-encoding: chunked\r\n"
         elif length is not None and status != 204:  # noqa: PLR2004 - has none, not even 0
-            ours.append((b"content-length", b"%d" % length))
+            head += b"content-length: %d\r\n" % length
         if not self._persists:
-            ours.append((b"connection", b"close"))
-        if self.date and b"date" not in map(_NAME, fields):
-            ours.append((b"date", self.date))
-        return write_fields(STATUS_LINES[status], [*fields, *ours])
+            head += b"connection: close\r\n"
+        if b"\r\ndate: " not in head and (date := self.date()):
+            head += b"date: %b\r\n" % date
+        return head + b"\r\n"
 
     def _framed(self, status: int, length: int | None) -> Outgoing:
         """Choose how the client learns where the answer's body ends."""
@@ -358,8 +327,8 @@ class Server1:
         self._reading = _Reading.TUNNEL
         self._persists = False
         early, self._held = self._held, b""
-        ours = [(b"connection", b"upgrade"), (b"upgrade", b"websocket")]
-        return write_fields(STATUS_LINES[101], [*response.fields, *ours]), early
+        head = b"%b\r\n%bconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+        return head % (STATUS_LINES[101], field_lines(response.fields)), early
 
     def closed(self) -> bool:
         """

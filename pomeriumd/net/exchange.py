@@ -11,7 +11,7 @@ Nothing here knows framing: HTTP/2 comes in as another ``Stream``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -81,48 +81,66 @@ class Stream(Protocol):
         """This reason is over; reading goes on when no other is left."""
 
 
-@attrs.define(eq=False, kw_only=True)
-class Facts:
-    """What the access line will say, filled in as the exchange goes on."""
-
-    route: Route | None = None
-    user: str = ""
-    decision: str = ""
-    reasons: tuple[str, ...] = ()
-    decided: float = 0.0
-    """Seconds spent on session and decision."""
-    upstream: float = 0.0
-    """Seconds from the request's head going out to the answer's head coming in."""
-    error: str = ""
-
-
-@attrs.define(eq=False)
 class Exchange:
-    """The client's side of one exchange: its request, and the way to answer."""
+    """
+    The client's side of one exchange: its request, and the way to answer.
 
-    request: Request
-    id: str
-    """Unique; on every log line and page of this exchange."""
-    client: str
-    """The client's address as text: the socket's other end, until whoever serves the
-    exchange knows better because a trusted proxy stands there."""
-    secure: bool
-    began: float
-    """Seconds of the clock when the head was complete."""
-    _stream: Stream
-    _on_end: Callable[[Exchange], None]
-    ended: bool = False
-    """The whole body of the request has come."""
-    status: int = 0
+    What the access line will say of it is filled in as the exchange goes on. One is made for
+    each request: what is not known yet stands on the class.
+
+    Args:
+        request: its head.
+        id: unique; on every log line and page of this exchange.
+        client: the client's address as text: the socket's other end, until whoever serves
+            the exchange knows better because a trusted proxy stands there.
+        secure: whether it came over TLS.
+        notes: of the head's fields, see ``gate.Judged``.
+        began: seconds of the clock when the head was complete.
+        stream: the way to answer.
+        on_end: is told that it is over, once.
+        ended: the whole body of the request has come.
+    """
+
+    status = 0
     """Status of the answer that went out; 0 before that."""
-    sent: int = 0
+    sent = 0
     """Bytes of the answer's body."""
-    received: int = 0
+    received = 0
     """Bytes of the request's body."""
-    over: bool = False
-    facts: Facts = attrs.Factory(Facts)
+    over = False
+    route: Route | None = None
+    user = ""
+    decision = ""
+    reasons: tuple[str, ...] = ()
+    decided = 0.0
+    """Seconds spent on session and decision."""
+    upstream = 0.0
+    """Seconds from the request's head going out to the answer's head coming in."""
+    error = ""
     _sink: Sink | None = None
-    _held: list[Data | End] = attrs.Factory(list)
+    _held: list[Data | End] | None = None
+
+    def __init__(
+        self,
+        request: Request,
+        id: str,  # noqa: A002  # it is one
+        client: str,
+        secure: bool,
+        notes: dict[object, Any],
+        began: float,
+        stream: Stream,
+        on_end: Callable[[Exchange], None],
+        ended: bool,
+    ) -> None:
+        self.request = request
+        self.id = id
+        self.client = client
+        self.secure = secure
+        self.notes = notes
+        self.began = began
+        self.ended = ended
+        self._stream = stream
+        self._on_end = on_end
 
     # What the connection tells.
 
@@ -134,7 +152,7 @@ class Exchange:
             self.received += len(event.data)
         if self._sink is None:
             # Bounded: the connection stops reading while nobody listens.
-            self._held.append(event)
+            self._held = [*(self._held or ()), event]
         elif not self.over:
             self._tell(self._sink, event)
 
@@ -173,14 +191,21 @@ class Exchange:
         return self.status != 0
 
     def listen(self, sink: Sink) -> None:
-        """Have the request's body, what has come of it first, told to ``sink``."""
+        """
+        Have the request's body, what has come of it first, told to ``sink``.
+
+        A request without a body is told as its end; to the next sink too, since it may have
+        to be sent again.
+        """
         self._sink = sink
         self._stream.listen()
-        held, self._held = self._held, []
-        for event in held:
-            self._tell(sink, event)
-        if held:
+        held, self._held = self._held, None
+        if held is not None:
+            for event in held:
+                self._tell(sink, event)
             sink.flush()
+        elif self.ended:
+            sink.end(())
 
     def _tell(self, sink: Sink, event: Data | End) -> None:
         if isinstance(event, End):
@@ -238,12 +263,11 @@ class Exchange:
     def _end(self, error: PomeriumError | None) -> None:
         self.over = True
         # A tunnel has no end but that one side leaves.
-        if error is not None and self.status != SWITCHING and not self.facts.error:
-            self.facts.error = type(error).__name__
+        if error is not None and self.status != SWITCHING and not self.error:
+            self.error = type(error).__name__
             if not self.status:
                 self.status = error.status
-        self._sink = None
-        self._held.clear()
+        self._sink = self._held = None
         self._on_end(self)
 
 

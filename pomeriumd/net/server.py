@@ -23,6 +23,7 @@ from zope.interface import implementer
 from pomeriumd.errors import ClientError, ClientGone, RequestTimeout
 from pomeriumd.http.events import Data, End, Field, Request, Response
 from pomeriumd.http.limits import Limits
+from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.http.server1 import Server1
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
@@ -48,6 +49,7 @@ class Serving(Shape):
     """What a server connection needs from the daemon around it."""
 
     limits: Limits
+    heads: RequestHeads
     times: Times
     deadlines: Deadlines
     closing: bool
@@ -91,7 +93,7 @@ class ServerConnection(Protocol):
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._parser = Server1(serving.limits)
+        self._parser = Server1(serving.limits, serving.heads, date=serving.date)
         self._exchange: Exchange | None = None
         self._paused = Pauses()
         self._out: list[bytes] = []
@@ -176,9 +178,10 @@ class ServerConnection(Protocol):
             events = []
             exchange = self._exchange
             if exchange is not None:
-                exchange.flush_sink()
-                if not (exchange.ended or exchange.heard):
-                    self.pause(UNHEARD)
+                if not exchange.ended:
+                    exchange.flush_sink()
+                    if not exchange.heard:
+                        self.pause(UNHEARD)
             # The exchange that has just ended may have been the last one allowed.
             elif not self._closing:
                 events = self._next()
@@ -192,6 +195,8 @@ class ServerConnection(Protocol):
         exchange = self._exchange
         if exchange is None:
             return  # the rest of a request that has been answered already
+        if exchange.ended:
+            return  # its head said already that no body follows
         if type(event) is End:
             self.due = math.inf
         else:
@@ -206,10 +211,11 @@ class ServerConnection(Protocol):
             serving.new_id(),
             self._client,
             self._secure,
+            self._parser.notes,
             serving.clock(),
             self,
             serving.ended,
-            ended=request.length == 0,
+            request.length == 0,
         )
         serving.serve(exchange)
 
@@ -240,9 +246,11 @@ class ServerConnection(Protocol):
                 serving.new_id(),
                 self._client,
                 self._secure,
+                {},
                 serving.clock(),
                 self,
                 serving.ended,
+                False,
             ),
             error,
         )
@@ -257,11 +265,8 @@ class ServerConnection(Protocol):
 
     def start(self, response: Response, *, close: bool) -> None:
         """Write the head."""
-        serving = self._serving
-        self._parser.date = serving.date()
-        self._out.append(
-            self._parser.respond(response, close=close or self._closing or serving.closing)
-        )
+        closing = close or self._closing or self._serving.closing
+        self._out.append(self._parser.respond(response, close=closing))
 
     def write(self, octets: bytes) -> None:
         """Write a piece of the body."""
@@ -281,10 +286,11 @@ class ServerConnection(Protocol):
             self.flush()
             self._close()
             return
-        self._out.append(self._parser.end(trailers))
+        parser = self._parser
+        self._out.append(parser.end(trailers))
         self.flush()
         answered_early = exchange is not None and not exchange.ended
-        if answered_early or self._closing or not self._parser.keep_alive:
+        if answered_early or self._closing or not parser.keep_alive:
             self._close()
         else:
             self._rest()

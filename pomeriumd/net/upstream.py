@@ -27,9 +27,10 @@ from pomeriumd.errors import (
 )
 from pomeriumd.http.client1 import Client1
 from pomeriumd.http.events import Data, End, Field, Response
+from pomeriumd.http.fields import FieldLines
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
-from pomeriumd.net.exchange import SWITCHING, Sink
+from pomeriumd.net.exchange import SWITCHING
 from pomeriumd.net.pauses import CLIENT, Pauses
 from pomeriumd.net.reasons import why
 from pomeriumd.net.wire import Wire
@@ -39,11 +40,29 @@ IDLE_SECONDS = 60.0
 upstream is seldom the one that closes first."""
 
 
-class Answers(Sink, Shape):
-    """A sink that is also told the head of the answer."""
+class Asker(Shape):
+    """Who is told what the upstream answers, and how the request's output flows."""
 
     def responded(self, response: Response) -> None:
         """Take the answer's head."""
+
+    def answer_data(self, octets: bytes) -> None:
+        """Take a piece of the answer's body, or of a tunnel."""
+
+    def answer_end(self, trailers: tuple[Field, ...]) -> None:
+        """The answer is complete; the connection may be somebody else's already."""
+
+    def answer_lost(self, error: PomeriumError) -> None:
+        """The upstream is gone before its answer was complete; nothing follows."""
+
+    def answer_flush(self) -> None:
+        """All that had arrived has been told: what is held to be written goes out now."""
+
+    def upstream_full(self) -> None:
+        """The upstream takes no more for now: pause what feeds it."""
+
+    def upstream_drained(self) -> None:
+        """The upstream takes more again."""
 
 
 @implementer(IPushProducer)
@@ -55,7 +74,7 @@ class UpstreamConnection(Protocol):
     def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
         self._parser = Client1(limits)
         self._deadlines = deadlines
-        self._sink: Answers | None = None
+        self._asker: Asker | None = None
         self._out: list[bytes] = []
         self._paused = Pauses()
         self._tunnel = False
@@ -75,45 +94,47 @@ class UpstreamConnection(Protocol):
 
     def dataReceived(self, octets: bytes) -> None:
         """Take what the upstream sent."""
-        sink = self._sink
-        if sink is None:
+        asker = self._asker
+        if asker is None:
             # Nobody asked: whatever this is, it must not become somebody's answer.
             self.on_gone(self)
             self._abort()
             return
         self.due = self._deadlines.now + self._stall
         if self._tunnel:
-            sink.data(octets)
-            sink.flush()
+            asker.answer_data(octets)
+            asker.answer_flush()
             return
         try:
             events = self._parser.feed(octets)
         except UpstreamBroken as error:
             self._fail(error)
             return
-        self._tell(sink, events)
+        self._tell(asker, events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever waits for the rest."""
         self._deadlines.forget(self)
-        sink, self._sink = self._sink, None
+        asker, self._asker = self._asker, None
         self.on_gone(self)
-        if sink is None:
+        if asker is None:
             return
         clean = reason.check(ConnectionDone) is not None
         if self._tunnel:
-            sink.end(())
+            asker.answer_end(())
             return
         try:
             events = self._parser.closed(clean=clean)
         except UpstreamBroken as error:
-            sink.lost(self._refused(reason) or error)
+            asker.answer_lost(self._refused(reason) or error)
             return
         if not any(isinstance(event, End) for event in events):
-            sink.lost(UpstreamBroken("the upstream closed the connection before it answered"))
+            asker.answer_lost(
+                UpstreamBroken("the upstream closed the connection before it answered")
+            )
             return
         for event in events:
-            _tell_one(sink, event)
+            _tell_one(asker, event)
 
     def _refused(self, reason: Failure) -> UpstreamUnreachable | None:
         """Return that TLS was refused, by either side, if that is what ended the connection."""
@@ -121,22 +142,22 @@ class UpstreamConnection(Protocol):
             return None
         return UpstreamUnreachable(f"TLS with the upstream failed: {why(reason)}")
 
-    def _tell(self, sink: Answers, events: list[Response | Data | End]) -> None:
+    def _tell(self, asker: Asker, events: list[Response | Data | End]) -> None:
         for event in events:
             if type(event) is End:
                 # Free first: who is told may need a connection at once.
                 self._free()
-                sink.end(event.trailers)
+                asker.answer_end(event.trailers)
                 return
             if type(event) is Response and event.status == SWITCHING:
                 self._tunnel = True
-                sink.responded(event)
+                asker.responded(event)
                 ahead = self._parser.trailing()
                 if ahead:
-                    sink.data(ahead)
+                    asker.answer_data(ahead)
             else:
-                _tell_one(sink, event)
-        sink.flush()
+                _tell_one(asker, event)
+        asker.answer_flush()
 
     # What the exchange does
 
@@ -147,15 +168,15 @@ class UpstreamConnection(Protocol):
 
     def start(
         self,
-        sink: Answers,
+        asker: Asker,
         method: bytes,
         target: bytes,
-        fields: list[Field],
+        fields: FieldLines,
         length: int | None,
         upgrade: bytes | None,
     ) -> None:
         """Write a request's head; it goes out with the next ``flush`` or ``finish``."""
-        self._sink = sink
+        self._asker = asker
         self.served += 1
         self._out.append(self._parser.request(method, target, fields, length, upgrade=upgrade))
 
@@ -203,20 +224,20 @@ class UpstreamConnection(Protocol):
 
     def cut(self) -> None:
         """Nobody wants the rest: close at once, so that it never becomes another's."""
-        self._sink = None
+        self._asker = None
         self._abort()
 
     # IPushProducer: the transport's buffer towards the upstream
 
     def pauseProducing(self) -> None:
         """The upstream is slower than what we write."""
-        if self._sink is not None:
-            self._sink.full()
+        if self._asker is not None:
+            self._asker.upstream_full()
 
     def resumeProducing(self) -> None:
         """The upstream has taken what waited."""
-        if self._sink is not None:
-            self._sink.drained()
+        if self._asker is not None:
+            self._asker.upstream_drained()
 
     def stopProducing(self) -> None:
         """The transport is gone; ``connectionLost`` follows."""
@@ -226,7 +247,7 @@ class UpstreamConnection(Protocol):
     def overdue(self) -> None:
         """The upstream took too long; or an idle connection has lain long enough."""
         self.due = math.inf
-        if self._sink is None:
+        if self._asker is None:
             self.close()
         elif self._parser.began:
             self._fail(UpstreamTimeout("the upstream's answer stalled"))
@@ -244,29 +265,29 @@ class UpstreamConnection(Protocol):
         self.due = self._deadlines.now + IDLE_SECONDS
 
     def _free(self) -> None:
-        self._sink = None
+        self._asker = None
         self.due = math.inf
         if self._paused.drop(CLIENT):
             self.transport.resumeProducing()
         self.on_free(self, self._parser.reusable)
 
     def _fail(self, error: PomeriumError) -> None:
-        sink, self._sink = self._sink, None
+        asker, self._asker = self._asker, None
         self._abort()
-        if sink is not None:
-            sink.lost(error)
+        if asker is not None:
+            asker.answer_lost(error)
 
     def _abort(self) -> None:
         self.transport.abortConnection()
 
 
-def _tell_one(sink: Answers, event: Response | Data | End) -> None:
+def _tell_one(asker: Asker, event: Response | Data | End) -> None:
     if type(event) is Data:
-        sink.data(event.data)
+        asker.answer_data(event.data)
     elif type(event) is Response:
-        sink.responded(event)
+        asker.responded(event)
     elif type(event) is End:
-        sink.end(event.trailers)
+        asker.answer_end(event.trailers)
 
 
 def _unowned(connection: UpstreamConnection, _: bool) -> None:

@@ -84,6 +84,8 @@ def _addresses(fields: list[Field]) -> list[str]:
 
 
 def _is_address(text: str) -> bool:
+    if "%" in text:
+        return False  # a zone means something on that host alone, and may hold anything
     try:
         ip_address(text)
     except ValueError:

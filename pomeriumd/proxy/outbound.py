@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import attrs
 
@@ -22,24 +23,24 @@ from pomeriumd.access.names import VERDICTS
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.cookies import without
 from pomeriumd.http.events import Field, Request
-from pomeriumd.http.fields import ENDS_HERE
+from pomeriumd.http.fields import ENDS_HERE, FieldLines, field_lines
 from pomeriumd.session.cookies import is_ours
 from pomeriumd.settings.model import RouteSettings, Settings
 
 OURS = b"x-pomerium-"
 """What names begin with that only we may set, in either direction."""
 
-FORWARDED = frozenset(
-    {
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-request-id",
-    }
-)
-"""Names of ours that a route may set otherwise: they say where a request came from, and
+CAME = {
+    b"x-forwarded-for": b"%(client)b",
+    b"x-forwarded-proto": b"%(scheme)b",
+    b"x-forwarded-host": b"%(host)b",
+    b"x-forwarded-port": b"%(port)d",
+    b"x-request-id": b"%(id)b",
+}
+"""Fields of ours that a route may set otherwise: they say where a request came from, and
 nothing about who asks."""
+
+NO_FIELDS = FieldLines(b"")
 
 _SPECIAL = frozenset({b"authorization", b"cookie"})
 """Names whose value decides: a part of it may be our credential."""
@@ -62,6 +63,9 @@ class Outbound:
     """What the route sets, by folded name."""
     _gone: frozenset[bytes] = attrs.field(init=False, repr=False)
     """Names that come off besides those that end here anyway."""
+    _set_lines: FieldLines = attrs.field(init=False, repr=False)
+    _came: bytes = attrs.field(init=False, repr=False)
+    """Where the request came from, to be filled in."""
     _authority: Field = attrs.field(init=False, repr=False)
     _base: bytes = attrs.field(init=False, repr=False)
     _answers: tuple[Field, ...] = attrs.field(init=False, repr=False)
@@ -81,6 +85,14 @@ class Outbound:
                 raise SettingsError([Problem(place, f"{name} is set twice")])
             fields[folded] = (name.lower().encode("ascii"), value.encode("ascii"))
         return fields
+
+    @_set_lines.default
+    def _fields_set_lines(self) -> FieldLines:
+        return field_lines(self._set.values())
+
+    @_came.default
+    def _fields_came(self) -> bytes:
+        return b"".join(b"%b: %b\r\n" % f for f in CAME.items() if f[0] not in self._set)
 
     @_gone.default
     def _names_gone(self) -> frozenset[bytes]:
@@ -112,17 +124,19 @@ class Outbound:
     def head(
         self,
         request: Request,
+        notes: dict[object, Any],
         *,
         client: str,
         scheme: bytes,
         request_id: str,
-        identity: tuple[Field, ...] = (),
-    ) -> tuple[bytes, list[Field]]:
+        identity: FieldLines = NO_FIELDS,
+    ) -> tuple[bytes, FieldLines]:
         """
         Return target and fields of the request to the upstream.
 
         Args:
             request: as it passed the gate.
+            notes: of its fields, see ``gate.Judged``.
             client: what X-Forwarded-For says: the client, or the whole chain where a
                 trusted proxy in front vouches for it. The client's own is not read.
             scheme: that the client spoke.
@@ -133,24 +147,30 @@ class Outbound:
             The target: path of ``to``, canonical path, untouched query. The fields: Host
             first, names in lower case, nothing of framing or of this hop.
         """
-        host = request.host if request.port is None else b"%b:%d" % (request.host, request.port)
-        fields = [(b"host", host) if self._route.preserve_host_header else self._authority]
-        fields += self._end_to_end(request.fields)
-        port = request.port or (443 if scheme == b"https" else 80)
-        came = [
-            (b"x-forwarded-for", client.encode("ascii")),
-            (b"x-forwarded-proto", scheme),
-            (b"x-forwarded-host", host),
-            (b"x-forwarded-port", b"%d" % port),
-            (b"x-request-id", request_id.encode("ascii")),
-        ]
-        if self._set:
-            came = [field for field in came if field[0] not in self._set]
-        fields += came
-        fields += identity
-        fields += self._set.values()
-        target = self._base + request.path
-        return (target if request.query is None else b"%b?%b" % (target, request.query)), fields
+        _, host, port, path, query, *_ = request
+        if port is None:
+            named, port = host, 443 if scheme == b"https" else 80
+        else:
+            named = b"%b:%d" % (host, port)
+        own = notes.get(self)
+        if own is None:
+            own = notes[self] = self._own(request.fields, named)
+        # Nothing here can break a line: an address, words of ours, and a host that passed
+        # its grammar.
+        came = self._came % {
+            b"client": client.encode("ascii"),
+            b"scheme": scheme,
+            b"host": named,
+            b"port": port,
+            b"id": request_id.encode("ascii"),
+        }
+        target = self._base + path if query is None else b"%b%b?%b" % (self._base, path, query)
+        return target, FieldLines(b"%b%b%b%b" % (own, came, identity, self._set_lines))
+
+    def _own(self, fields: list[Field], host: bytes) -> FieldLines:
+        """Return Host, and what the client says and may say; of its head and nothing else."""
+        named = (b"host", host) if self._route.preserve_host_header else self._authority
+        return field_lines([named, *self._end_to_end(fields)])
 
     def trailers(self, trailers: Iterable[Field]) -> tuple[Field, ...]:
         """

@@ -8,7 +8,6 @@ is one of our errors, and one place (``answers``) turns it into an answer.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import assert_never
 
@@ -32,6 +31,7 @@ from pomeriumd.net.exchange import Exchange, SmallBody
 from pomeriumd.net.upstreams import Upstreams
 from pomeriumd.proxy.forward import Forward
 from pomeriumd.proxy.generation import Generation
+from pomeriumd.proxy.outbound import NO_FIELDS
 from pomeriumd.proxy.running import run
 from pomeriumd.session.standing import Standing
 
@@ -50,6 +50,8 @@ class Edge:
 RENEWED = frozenset({Standing.RECHECK, Standing.STALE})
 """A page view with a session that stands so goes through authenticate first."""
 
+_DECIDED = (Allow, Deny, SignIn)
+
 
 async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     """
@@ -58,7 +60,7 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     Raises:
         PomeriumError: whatever keeps the request from its upstream.
     """
-    request, facts = exchange.request, exchange.facts
+    request, notes = exchange.request, exchange.notes
     came = here.trusted.came(exchange.client, request.fields, secure=exchange.secure)
     exchange.client = came.client
 
@@ -71,17 +73,17 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     route = here.routes.find(request.host, request.path)
     if route is None:
         raise NoRoute("no route for this host and path")
-    facts.route = route
+    exchange.route = route
 
     # The session. A cookie or header that does not verify is none.
     began, now = edge.clock(), edge.now()
-    known, standing = here.sessions.find(request, now) or (None, None)
+    known, standing = here.sessions.find(request, now, notes) or (None, None)
     session = known.session if known is not None else None
-    facts.user = session.identity.shown if session is not None else ""
+    exchange.user = session.identity.shown if session is not None else ""
 
     # Before the decision, since what the provider says now may differ from what it said.
     if standing in RENEWED and not route.policy.public and is_navigation(request):
-        facts.decision = "recheck"
+        exchange.decision = "recheck"
         _reply(exchange, here, here.logins.begin(request, now, session))
         return
     if standing is Standing.STALE:
@@ -89,39 +91,40 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
 
     # The decision, by the policy of this very route.
     decision = here.authorizer.decide(route, session)
-    if inspect.isawaitable(decision):
+    if not isinstance(decision, _DECIDED):
         decision = await decision
-    facts.decided = edge.clock() - began
-    facts.reasons = decision.reasons
+    exchange.decided = edge.clock() - began
+    exchange.reasons = decision.reasons
     match decision:
         case Allow():
-            facts.decision = "public" if route.policy.public else "allow"
+            exchange.decision = "public" if route.policy.public else "allow"
         case SignIn() if is_navigation(request):
-            facts.decision = "sign-in"
+            exchange.decision = "sign-in"
             _reply(exchange, here, here.logins.begin(request, now, session))
             return
         case SignIn():
-            facts.decision = "sign-in"
+            exchange.decision = "sign-in"
             raise Unauthenticated("no session, and no navigation that could get one")
         case Deny():
-            facts.decision = "deny"
+            exchange.decision = "deny"
             raise Denied("the route's policy says no", explain(decision.reasons))
         case _:
             assert_never(decision)  # what is no decision of ours lets nobody through
     if request.upgrade is not None and not route.settings.allow_websockets:
-        facts.reasons = ("websockets-off",)
-        raise Denied("websockets are off for this route", explain(facts.reasons))
+        exchange.reasons = ("websockets-off",)
+        raise Denied("websockets are off for this route", explain(exchange.reasons))
 
     # The head for the upstream. Forged identity and forwarded fields come off here, for
     # every route and under every spelling, in the same pass that adds ours.
     way = here.ways[route]
     identity = (
-        here.identity.fields(session, route.settings.from_.host, now)
+        here.identity.lines(session, route.settings.from_.host, now)
         if session is not None and route.settings.pass_identity_headers
-        else ()
+        else NO_FIELDS
     )
     target, fields = way.outbound.head(
         request,
+        notes,
         client=came.chain,
         scheme=b"https" if came.https else b"http",
         request_id=exchange.id,
@@ -129,17 +132,16 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     )
 
     # The upstream, and both bodies.
-    forward = Forward(
-        exchange=exchange,
-        way=way,
-        upstreams=edge.upstreams,
-        target=target,
-        fields=fields,
-        cookie=here.sessions.touched(known, now) if known is not None else (),
-        clock=edge.clock,
-        fail=lambda error: fail(exchange, here, error),
-    )
-    await forward.send()
+    await Forward(
+        exchange,
+        way,
+        edge.upstreams,
+        target,
+        fields,
+        here.sessions.touched(known, now) if known is not None else (),
+        edge.clock,
+        lambda error: fail(exchange, here, error),
+    ).send()
 
 
 def begin(exchange: Exchange, here: Generation, edge: Edge) -> None:
@@ -154,8 +156,7 @@ def fail(exchange: Exchange, here: Generation, error: BaseException) -> None:
     """Answer with an error; or cut, when an answer is under way already."""
     if exchange.over:
         return
-    facts = exchange.facts
-    facts.error = type(error).__name__
+    exchange.error = type(error).__name__
     if not isinstance(error, PomeriumError):
         _log.failure(
             "request {request_id} failed: a bug of ours",
@@ -168,8 +169,8 @@ def fail(exchange: Exchange, here: Generation, error: BaseException) -> None:
             "request {request_id}: {error}",
             request_id=exchange.id,
             error=str(error),
-            kind=facts.error,
-            route=facts.route.id if facts.route is not None else "",
+            kind=exchange.error,
+            route=exchange.route.id if exchange.route is not None else "",
         )
     if exchange.started:
         exchange.cut(error)
@@ -178,8 +179,8 @@ def fail(exchange: Exchange, here: Generation, error: BaseException) -> None:
     answer = here.pages.error(
         error,
         call,
-        who=facts.user or None,
-        sign_in_url=here.logins.hint(facts.route),
+        who=exchange.user or None,
+        sign_in_url=here.logins.hint(exchange.route),
         allow=error.allow if isinstance(error, MethodNotAllowed) else None,
     )
     _reply(exchange, here, answer)
@@ -194,7 +195,7 @@ def _reply(exchange: Exchange, here: Generation, answer: Answer) -> None:
 
 async def _own_page(exchange: Exchange, here: Generation) -> None:
     request = exchange.request
-    exchange.facts.decision = "own"
+    exchange.decision = "own"
     body = b""
     if request.length != 0:
         body = await SmallBody(exchange, here.small_body).read()

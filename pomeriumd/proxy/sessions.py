@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import attrs
 
@@ -33,6 +34,10 @@ BELIEVED = frozenset({Standing.FRESH, Standing.RECHECK})
 
 SCHEME = b"pomerium "
 """The scheme of an Authorization field that brings a session, in lower case."""
+
+
+Token = tuple[bytes, str, bool]
+"""What may be a session: the host it came to, its text, and whether it came in a cookie."""
 
 
 @attrs.define(eq=False)
@@ -62,19 +67,31 @@ class Sessions:
     shape: CookieShape
     limits: SessionLimits
     audiences: Mapping[bytes, str]
-    _known: OrderedDict[tuple[bytes, str, bool], Known] = attrs.Factory(OrderedDict)
+    _known: OrderedDict[Token, Known] = attrs.Factory(OrderedDict)
 
-    def find(self, request: Request, now: float) -> tuple[Known, Standing] | None:
+    def find(
+        self, request: Request, now: float, notes: dict[object, Any] | None = None
+    ) -> tuple[Known, Standing] | None:
         """
         Return the session that the request brings, and how it stands.
+
+        Args:
+            request: for a route host.
+            now: seconds since the epoch.
+            notes: of its fields, see ``gate.Judged``.
 
         A cookie or header that does not verify, or whose time is over, is no session, and
         does not hide another one that is. A stale one is returned only when there is no
         better: it lets nothing through, but authenticate can renew it.
         """
         stale: tuple[Known, Standing] | None = None
-        for token, in_cookie in self._tokens(request):
-            known = self._verified(request.host, token, now, in_cookie=in_cookie)
+        tokens = None if notes is None else notes.get(self)
+        if tokens is None:
+            tokens = tuple(self._tokens(request))
+            if notes is not None:
+                notes[self] = tokens
+        for key in tokens:
+            known = self._verified(key, now)
             if known is None:
                 continue
             stands = standing(known.session, now, self.limits)
@@ -84,10 +101,9 @@ class Sessions:
                 stale = known, stands
         return stale
 
-    def _tokens(self, request: Request) -> Iterator[tuple[str, bool]]:
+    def _tokens(self, request: Request) -> Iterator[Token]:
         """Give what may be tokens, those of cookies first; nothing is verified yet."""
-        authorization: bytes | None = None
-        in_cookies = False
+        host, authorization, in_cookies = request.host, b"", False
         for name, value in request.fields:
             if name == b"cookie":
                 in_cookies = True
@@ -95,9 +111,9 @@ class Sessions:
                 authorization = value
         if in_cookies:
             for token in read(cookies(request.fields), self.shape):
-                yield token, True
-        if authorization is not None and authorization[: len(SCHEME)].lower() == SCHEME:
-            yield authorization[len(SCHEME) :].strip().decode("latin-1"), False
+                yield host, token, True
+        if authorization[: len(SCHEME)].lower() == SCHEME:
+            yield host, authorization[len(SCHEME) :].strip().decode("latin-1"), False
 
     def touched(self, known: Known, now: float) -> tuple[Field, ...]:
         """
@@ -119,12 +135,12 @@ class Sessions:
             if key[0] == host:
                 del self._known[key]
 
-    def _verified(self, host: bytes, token: str, now: float, *, in_cookie: bool) -> Known | None:
-        key = (host, token, in_cookie)
+    def _verified(self, key: Token, now: float) -> Known | None:
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
             return known
+        host, token, in_cookie = key
         audience = self.audiences.get(host)
         if audience is None:
             return None

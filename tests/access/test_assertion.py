@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pomeriumd.access import assertion
 from pomeriumd.access.assertion import IdentityHeaders, encoded
 from pomeriumd.crypto.signing import SigningKey
-from pomeriumd.http.events import Field
+from pomeriumd.http.fields import FieldLines, read_fields
 from pomeriumd.session.session import Identity, Session
 
 NOW = 1_800_000_000
@@ -48,7 +48,7 @@ def session(identity: Identity = ANN, *, id: str = "s1", seen: int = NOW) -> Ses
 
 def fields(identity: Identity = ANN, now: float = NOW) -> dict[bytes, bytes]:
     """Return what a fresh IdentityHeaders says of this person."""
-    return dict(IdentityHeaders(KEY).fields(session(identity), HOST, now))
+    return dict(read_fields(IdentityHeaders(KEY).lines(session(identity), HOST, now)))
 
 
 def claims(value: bytes, *, host: str = HOST) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class HostileClaimsTests(SynchronousTestCase):
     @given(people)
     def test_no_claim_breaks_a_field(self, who: Identity) -> None:
         """Every value is visible ASCII with spaces inside at most; every name comes once."""
-        told = IdentityHeaders(KEY).fields(session(who), HOST, NOW)
+        told = read_fields(IdentityHeaders(KEY).lines(session(who), HOST, NOW))
         for _, value in told:
             self.assertRegex(value, rb"\A[!-~](?:[ -~]*[!-~])?\Z")
             self.assertNotIn(b"\n", value)
@@ -197,7 +197,7 @@ class AssertionTests(SynchronousTestCase):
     def test_for_one_host(self) -> None:
         """An assertion for one host does not verify at another."""
         made = IdentityHeaders(KEY)
-        there = dict(made.fields(session(), "other.example.com", NOW))
+        there = dict(read_fields(made.lines(session(), "other.example.com", NOW)))
         with self.assertRaises((jwt.InvalidAudienceError, jwt.InvalidIssuerError)):
             claims(there[assertion.ASSERTION])
         self.assertEqual(
@@ -215,7 +215,8 @@ class AssertionTests(SynchronousTestCase):
             (session(attrs.evolve(ANN, groups=())), HOST, NOW),
         ]
         ids = {
-            claims(dict(made.fields(*one))[assertion.ASSERTION], host=one[1])["jti"] for one in many
+            claims(dict(read_fields(made.lines(*one)))[assertion.ASSERTION], host=one[1])["jti"]
+            for one in many
         }
         self.assertEqual(len(ids), len(many))
 
@@ -227,7 +228,7 @@ class AssertionTests(SynchronousTestCase):
     def test_no_key_in_repr(self) -> None:
         """Neither the key nor an assertion shows in repr."""
         made = IdentityHeaders(KEY)
-        made.fields(session(), HOST, NOW)
+        made.lines(session(), HOST, NOW)
         self.assertEqual(repr(made), "IdentityHeaders()")
 
 
@@ -265,9 +266,9 @@ class MemoryTests(SynchronousTestCase):
         """Make one to ask many times."""
         self.made = IdentityHeaders(KEY)
 
-    def told(self, who: Session, now: float, host: str = HOST) -> tuple[Field, ...]:
+    def told(self, who: Session, now: float, host: str = HOST) -> FieldLines:
         """Return the fields."""
-        return self.made.fields(who, host, now)
+        return self.made.lines(who, host, now)
 
     def test_signs_once_a_minute(self) -> None:
         """The same value is handed out for a minute, then a new one."""
@@ -278,7 +279,7 @@ class MemoryTests(SynchronousTestCase):
     def test_a_clock_set_back(self) -> None:
         """After the clock went back no assertion from the future is handed out."""
         self.told(session(), NOW + 100)
-        again = dict(self.told(session(), NOW))
+        again = dict(read_fields(self.told(session(), NOW)))
         self.assertEqual(claims(again[assertion.ASSERTION])["iat"], NOW)
 
     def test_another_use_of_the_session(self) -> None:
@@ -291,16 +292,19 @@ class MemoryTests(SynchronousTestCase):
     def test_a_changed_identity(self) -> None:
         """Groups that changed at a renewal are told at once, not after the minute."""
         self.told(session(), NOW)
-        after = dict(self.told(session(attrs.evolve(ANN, groups=("guests",))), NOW + 1))
+        after = dict(
+            read_fields(self.told(session(attrs.evolve(ANN, groups=("guests",))), NOW + 1))
+        )
         self.assertEqual(after[assertion.USER_GROUPS], b"guests")
         self.assertEqual(claims(after[assertion.ASSERTION])["groups"], ["guests"])
 
     def test_sessions_are_kept_apart(self) -> None:
         """Session id and host are both part of what is remembered."""
         ids = {
-            claims(dict(self.told(session(id=sid), NOW, host))[assertion.ASSERTION], host=host)[
-                "jti"
-            ]
+            claims(
+                dict(read_fields(self.told(session(id=sid), NOW, host)))[assertion.ASSERTION],
+                host=host,
+            )["jti"]
             for sid, host in (("a", "b"), ("a", "bc"), ("ab", "c"), ("ab", "b"))
         }
         self.assertEqual(len(ids), 4)
@@ -322,7 +326,7 @@ class MemoryTests(SynchronousTestCase):
         for number in range(20):
             self.told(session(long, id=f"{number}"), NOW + 60 * (number % 2))
             self.told(session(long, id="again"), NOW + 60 * number)
-            kept = [len(n) + len(v) for one in self.made._kept.values() for n, v in one.fields]
+            kept = [len(one.lines) for one in self.made._kept.values()]
             self.assertEqual(self.made._size, sum(kept))
             self.assertLessEqual(self.made._size, 20_000)
         self.assertEqual(len(self.made._kept), 2)

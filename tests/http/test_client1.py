@@ -11,10 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import BadMessage, PomeriumError, UpstreamBroken
 from pomeriumd.http.client1 import Client1, Event, _framing
-from pomeriumd.http.events import Data, End, Field, Response
+from pomeriumd.http.events import Data, End, Response
+from pomeriumd.http.fields import field_lines, read_fields
 from pomeriumd.http.limits import Limits
 
-HOST: Field = (b"host", b"app:8080")
+HOST = field_lines([(b"host", b"app:8080")])
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
 
@@ -26,7 +27,7 @@ def asking(
 ) -> Client1:
     """Return a client whose request is out, whole."""
     client = Client1(limits or Limits())
-    client.request(method, b"/", [HOST], 0, upgrade=upgrade)
+    client.request(method, b"/", HOST, 0, upgrade=upgrade)
     client.end()
     return client
 
@@ -82,11 +83,11 @@ class RequestTests(SynchronousTestCase):
         """Names go as they are; a GET announces no body, a POST announces none by number."""
         client = Client1(Limits())
         self.assertEqual(
-            client.request(b"GET", b"/a?b", [HOST, (b"x", b"y")], 0),
+            client.request(b"GET", b"/a?b", field_lines([*read_fields(HOST), (b"x", b"y")]), 0),
             b"GET /a?b HTTP/1.1\r\nhost: app:8080\r\nx: y\r\n\r\n",
         )
         self.assertEqual(
-            Client1(Limits()).request(b"POST", b"/", [HOST], 0),
+            Client1(Limits()).request(b"POST", b"/", HOST, 0),
             b"POST / HTTP/1.1\r\nhost: app:8080\r\ncontent-length: 0\r\n\r\n",
         )
 
@@ -94,7 +95,7 @@ class RequestTests(SynchronousTestCase):
         """Content-Length, and the body as it is."""
         client = Client1(Limits())
         self.assertEqual(
-            [client.request(b"PUT", b"/", [HOST], 3), client.data(b"abc"), client.end()],
+            [client.request(b"PUT", b"/", HOST, 3), client.data(b"abc"), client.end()],
             [b"PUT / HTTP/1.1\r\nhost: app:8080\r\ncontent-length: 3\r\n\r\n", b"abc", b""],
         )
 
@@ -103,7 +104,7 @@ class RequestTests(SynchronousTestCase):
         client = Client1(Limits())
         self.assertEqual(
             [
-                client.request(b"PUT", b"/", [HOST], None),
+                client.request(b"PUT", b"/", HOST, None),
                 client.data(b"abc"),
                 client.data(b""),
                 client.end(((b"x-sum", b"9"),)),
@@ -119,7 +120,7 @@ class RequestTests(SynchronousTestCase):
     def test_upgrade(self) -> None:
         """The upgrade is asked for in the connection's own fields."""
         self.assertEqual(
-            Client1(Limits()).request(b"GET", b"/", [HOST], 0, upgrade=b"websocket"),
+            Client1(Limits()).request(b"GET", b"/", HOST, 0, upgrade=b"websocket"),
             b"GET / HTTP/1.1\r\nhost: app:8080\r\nconnection: upgrade\r\n"
             b"upgrade: websocket\r\n\r\n",
         )
@@ -129,7 +130,7 @@ class RequestTests(SynchronousTestCase):
         texts = []
         for length, body in ((3, b"ab"), (3, b"abcd"), (0, b"a")):
             client = Client1(Limits())
-            client.request(b"PUT", b"/", [HOST], length)
+            client.request(b"PUT", b"/", HOST, length)
             with self.assertRaises(BadMessage) as caught:
                 client.data(body)
                 client.end()
@@ -146,19 +147,19 @@ class RequestTests(SynchronousTestCase):
     def test_nothing_becomes_two(self) -> None:
         """H9: no field, target or method with a line end, NUL or space is written."""
         fields = "a field to send holds CR, LF or NUL"
-        space = "a target or method to send holds a space"
+        words = "a target or method to send is not one word"
         cases: list[tuple[bytes, bytes, bytes, str]] = [
             (b"GET", b"/", b"a\r\nb: c", fields),
             (b"GET", b"/", b"a\n", fields),
             (b"GET", b"/", b"\r", fields),
             (b"GET", b"/", b"\0", fields),
-            (b"GET", b"/\r\n", b"a", fields),
-            (b"GET", b"/ HTTP/1.1", b"a", space),
-            (b"GET /", b"/", b"a", space),
+            (b"GET", b"/\r\n", b"a", words),
+            (b"GET", b"/ HTTP/1.1", b"a", words),
+            (b"GET /", b"/", b"a", words),
         ]
         for method, target, value, text in cases:
             with self.assertRaises(PomeriumError) as caught:
-                Client1(Limits()).request(method, target, [HOST, (b"x", value)], 0)
+                Client1(Limits()).request(method, target, field_lines([(b"x", value)]), 0)
             self.assertEqual(str(caught.exception), text)
 
     def test_one_request_at_a_time(self) -> None:
@@ -168,7 +169,7 @@ class RequestTests(SynchronousTestCase):
             with self.assertRaises(PomeriumError):
                 call()
         with self.assertRaises(PomeriumError) as caught:
-            asking().request(b"GET", b"/", [HOST], 0)
+            asking().request(b"GET", b"/", HOST, 0)
         self.assertEqual(str(caught.exception), "a request on a connection that is not free")
 
     @given(st.lists(st.binary(max_size=50), max_size=6), st.booleans())
@@ -176,7 +177,7 @@ class RequestTests(SynchronousTestCase):
         """An independent reader finds the method, the target, the body and its end."""
         client = Client1(Limits())
         length = sum(map(len, pieces)) if known else None
-        out = [client.request(b"PUT", b"/a?b", [HOST], length)]
+        out = [client.request(b"PUT", b"/a?b", HOST, length)]
         out += [*map(client.data, pieces), client.end()]
         reader = h11.Connection(h11.SERVER)
         reader.receive_data(b"".join(out))
@@ -304,7 +305,7 @@ class ReuseTests(SynchronousTestCase):
         client = Client1(Limits())
         seen = [client.reusable]
         for _ in range(2):
-            client.request(b"GET", b"/", [HOST], 0)
+            client.request(b"GET", b"/", HOST, 0)
             client.end()
             seen += [client.reusable, client.began]
             self.assertEqual(client.feed(OK), OK_EVENTS)
@@ -343,7 +344,7 @@ class ReuseTests(SynchronousTestCase):
         """F6: the rest of the body might be read as the next request."""
         for length in (3, None):
             client = Client1(Limits())
-            client.request(b"PUT", b"/", [HOST], length)
+            client.request(b"PUT", b"/", HOST, length)
             client.data(b"ab")
             self.assertEqual(client.feed(OK), OK_EVENTS)
             client.data(b"c")
@@ -353,7 +354,7 @@ class ReuseTests(SynchronousTestCase):
     def test_an_answer_on_the_last_byte(self) -> None:
         """Once all announced bytes are out, the answer may come before end() is called."""
         client = Client1(Limits())
-        client.request(b"PUT", b"/", [HOST], 2)
+        client.request(b"PUT", b"/", HOST, 2)
         client.data(b"ab")
         client.feed(OK)
         client.end()

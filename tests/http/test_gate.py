@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pomeriumd.errors import BadMessage
 from pomeriumd.http import gate
 from pomeriumd.http.events import Field, Request
+from pomeriumd.http.limits import Limits
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -106,7 +107,8 @@ class TargetTests(SynchronousTestCase):
 
     def admitted(self, method: bytes, target: bytes, host: bytes = b"a") -> Request:
         """Return the request with this target."""
-        return gate.admit(method, target, gate.judge([(b"host", host)], http11=True))
+        line = gate.request_line(b"%b %b HTTP/1.1" % (method, target), Limits())
+        return gate.admit(line, gate.judge([(b"host", host)], http11=True))
 
     def test_absolute_form(self) -> None:
         """Its path is the path if its host is the Host, with the port that goes without saying."""

@@ -8,16 +8,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import BadMessage, HeadTooLarge
-from pomeriumd.http.head import _NAMES, _NAMES_KEPT, HeadReader
+from pomeriumd.http.head import _NAMES, _NAMES_KEPT, FieldReader, HeadReader
 
 HEAD = b"GET / HTTP/1.1\r\nA: b\r\n\r\n"
 
 
-def reader(size: int = 100) -> HeadReader[httptools.HttpRequestParser]:
+def reader(size: int = 100) -> HeadReader:
     """Return a reader of requests."""
-    return HeadReader(
-        httptools.HttpRequestParser, size, b"GP", BadMessage, HeadTooLarge, blank=True
-    )
+    return HeadReader(size, b"GP", BadMessage, HeadTooLarge, blank=True)
 
 
 class TakeTests(SynchronousTestCase):
@@ -54,32 +52,32 @@ class TakeTests(SynchronousTestCase):
 
 
 class FieldTests(SynchronousTestCase):
-    """fields() gives what llhttp read."""
+    """read() gives what llhttp read."""
 
     def test_two_heads_are_no_head(self) -> None:
         """Bytes behind the empty line, or none at all, are refused."""
-        reads = reader()
-        self.assertEqual(reads.fields(HEAD), [(b"a", b"b")])
+        reads = FieldReader(httptools.HttpRequestParser, BadMessage)
+        self.assertEqual(reads.read(HEAD), [(b"a", b"b")])
         for head in (HEAD[:-2], b"", HEAD[:10]):
             with self.assertRaises(BadMessage) as caught:
-                reads.fields(head)
+                reads.read(head)
             self.assertEqual(str(caught.exception), "head does not end where its empty line is")
 
     def test_each_reading_is_new(self) -> None:
         """What a refused head left behind is not in the next."""
-        reads = reader()
+        reads = FieldReader(httptools.HttpRequestParser, BadMessage)
         with self.assertRaises(BadMessage):
-            reads.fields(b"GET / HTTP/1.1\r\nC: d\r\nA : b\r\n\r\n")
-        first = reads.fields(HEAD)
-        self.assertEqual([first, reads.fields(HEAD)], [[(b"a", b"b")], [(b"a", b"b")]])
+            reads.read(b"GET / HTTP/1.1\r\nC: d\r\nA : b\r\n\r\n")
+        first = reads.read(HEAD)
+        self.assertEqual([first, reads.read(HEAD)], [[(b"a", b"b")], [(b"a", b"b")]])
 
     def test_the_memory_of_names_is_bounded(self) -> None:
         """Full, it forgets nothing that it knows, and reads what it does not."""
-        reads = reader()
+        reads = FieldReader(httptools.HttpRequestParser, BadMessage)
         for number in range(_NAMES_KEPT + 10):
-            reads.fields(b"GET / HTTP/1.1\r\nX-%d: a\r\n\r\n" % number)
+            reads.read(b"GET / HTTP/1.1\r\nX-%d: a\r\n\r\n" % number)
         self.assertLessEqual(len(_NAMES), _NAMES_KEPT)
         self.assertIn(b"User-Agent", _NAMES)
         self.assertEqual(
-            reads.fields(b"GET / HTTP/1.1\r\nX-Never-Seen: a\r\n\r\n"), [(b"x-never-seen", b"a")]
+            reads.read(b"GET / HTTP/1.1\r\nX-Never-Seen: a\r\n\r\n"), [(b"x-never-seen", b"a")]
         )

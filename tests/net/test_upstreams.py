@@ -11,15 +11,21 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pomeriumd.errors import UpstreamBroken, UpstreamBusy, UpstreamTimeout, UpstreamUnreachable
-from pomeriumd.http.events import Response
+from pomeriumd.errors import (
+    PomeriumError,
+    UpstreamBroken,
+    UpstreamBusy,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from pomeriumd.http.events import Field, Response
+from pomeriumd.http.fields import field_lines
 from pomeriumd.http.limits import Limits
 from pomeriumd.net import upstreams as module
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.peer import Peer, TLSPolicy
 from pomeriumd.net.upstream import IDLE_SECONDS, UpstreamConnection
 from pomeriumd.net.upstreams import Upstreams
-from tests.support.serving import Heard
 from tests.support.upstreams import MemoryUpstreams
 
 PEER = Peer(host="10.0.0.1", port=8080)
@@ -27,12 +33,39 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @attrs.define(eq=False)
-class HeardAnswer(Heard):
-    """An ``Answers`` that keeps the head too."""
+class HeardAnswer:
+    """An ``Asker`` that keeps what it is told, in order."""
+
+    told: list[object] = attrs.Factory(list)
+    errors: list[PomeriumError] = attrs.Factory(list)
 
     def responded(self, response: Response) -> None:
         """Keep the status."""
         self.told.append(response.status)
+
+    def answer_data(self, octets: bytes) -> None:
+        """Keep a piece."""
+        self.told.append(octets)
+
+    def answer_end(self, trailers: tuple[Field, ...]) -> None:
+        """Keep the end."""
+        self.told.append(("end", trailers))
+
+    def answer_lost(self, error: PomeriumError) -> None:
+        """Keep the kind of the loss, and the loss itself."""
+        self.told.append(type(error))
+        self.errors.append(error)
+
+    def answer_flush(self) -> None:
+        """Nothing is written from here."""
+
+    def upstream_full(self) -> None:
+        """Keep it."""
+        self.told.append("full")
+
+    def upstream_drained(self) -> None:
+        """Keep it."""
+        self.told.append("drained")
 
 
 class UpstreamCase(SynchronousTestCase):
@@ -59,7 +92,7 @@ class UpstreamCase(SynchronousTestCase):
     def get(self, connection: UpstreamConnection) -> HeardAnswer:
         """Send a GET."""
         heard = HeardAnswer()
-        connection.start(heard, b"GET", b"/", [(b"host", b"app")], 0, None)
+        connection.start(heard, b"GET", b"/", field_lines([(b"host", b"app")]), 0, None)
         connection.expect(30, 300)
         connection.finish()
         return heard

@@ -15,6 +15,7 @@ from pomeriumd.answers.answer import Answer
 from pomeriumd.errors import ClientError, PomeriumError
 from pomeriumd.http.events import Field
 from pomeriumd.http.limits import Limits
+from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.net.server import ServerConnection, Times
@@ -34,10 +35,12 @@ class RecordedServing:
     logged: list[Exchange] = attrs.Factory(list)
     open: set[ServerConnection] = attrs.Factory(set)
     deadlines: Deadlines = attrs.field(init=False)
+    heads: RequestHeads = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Put the wheel on the clock."""
         self.deadlines = Deadlines(self.clock_)
+        self.heads = RequestHeads(self.limits)
 
     def serve(self, exchange: Exchange) -> None:
         """Keep it."""

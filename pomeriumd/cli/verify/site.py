@@ -28,6 +28,7 @@ from pomeriumd.errors import ClientError, MethodNotAllowed, NoRoute, PomeriumErr
 from pomeriumd.http.events import Request
 from pomeriumd.http.limits import Limits
 from pomeriumd.http.negotiate import wants_json
+from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.net.server import ServerConnection, Times
@@ -67,6 +68,7 @@ class Site:
     times: Times = attrs.Factory(Times)
     closing: bool = False
     deadlines: Deadlines = attrs.field(init=False)
+    heads: RequestHeads = attrs.field(init=False)
     page: VerifyPage = attrs.Factory(VerifyPage)
     connections: set[ServerConnection] = attrs.Factory(set)
     _log = Logger()
@@ -74,6 +76,7 @@ class Site:
     def __attrs_post_init__(self) -> None:
         """Start the clock of the deadlines."""
         self.deadlines = Deadlines(self.clock_)
+        self.heads = RequestHeads(self.limits)
 
     # What a request gets
 
@@ -148,7 +151,7 @@ class Site:
         if not isinstance(error, PomeriumError):
             self._log.failure("request {id} failed", failure=Failure(error), id=exchange.id)
             error = PomeriumError("a bug of ours")
-        exchange.facts.error = type(error).__name__
+        exchange.error = type(error).__name__
         if exchange.started:
             exchange.cut(error)
         else:
@@ -185,7 +188,7 @@ class Site:
                 decision="",
                 reasons=(),
                 client=exchange.client,
-                error=exchange.facts.error,
+                error=exchange.error,
             )
         )
 

@@ -1,0 +1,54 @@
+"""Tests for pomeriumd.http.recent: what is remembered, and for how long."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pomeriumd.http.recent import Recent
+
+keys = st.integers(0, 30)
+
+
+class RecentTests(SynchronousTestCase):
+    """Recent gives back what was put, or nothing."""
+
+    @given(st.lists(st.tuples(keys, st.integers(0, 12)), max_size=200))
+    def test_never_another_value_and_never_too_much(self, puts: list[tuple[int, int]]) -> None:
+        """What is found is what was put last, and the bounds hold whatever is put."""
+        recent: Recent[int, tuple[int, int]] = Recent(8, 40)
+        last: dict[int, tuple[int, int]] = {}
+        for key, size in puts:
+            found = recent.get(key, size)
+            if found is not None:
+                self.assertEqual(found, last[key])
+            last[key] = (key, size)
+            recent.put(key, last[key], size)
+            self.assertLessEqual(len(recent), 8)
+            self.assertLessEqual(sum(recent._young[k][1] for k in recent._young), 20)
+
+    @given(keys, st.lists(keys, max_size=300))
+    def test_what_is_in_use_stays(self, used: int, others: list[int]) -> None:
+        """Strangers' entries do not push out one that is looked up now and then."""
+        recent: Recent[int, str] = Recent(8, 1000)
+        recent.put(used, "mine", 1)
+        for count, other in enumerate(others):
+            recent.put(100 + other, "theirs", 1)
+            if count % 3 == 0:
+                self.assertEqual(recent.get(used, 1), "mine")
+
+    def test_what_is_too_large_is_not_kept(self) -> None:
+        """A value over half of the bound would push out all others."""
+        recent: Recent[str, int] = Recent(8, 100)
+        recent.put("large", 1, 51)
+        self.assertIsNone(recent.get("large", 51))
+
+    def test_clear(self) -> None:
+        """All is forgotten, in both halves."""
+        recent: Recent[int, int] = Recent(2, 100)
+        for key in range(3):
+            recent.put(key, key, 1)
+        recent.clear()
+        self.assertEqual(len(recent), 0)
+        self.assertIsNone(recent.get(2, 1))
