@@ -31,7 +31,7 @@ BLOCKS = [
     b"Host: a\r\nTransfer-Encoding: chunked",
     b"Host: a\r\nExpect: 100-continue\r\nContent-Length: 1",
     b"Host: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
-    + b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+     b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     b"Host: a\r\nX: \xff",
     b"X: y",
 ]
