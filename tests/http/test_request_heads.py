@@ -30,8 +30,10 @@ BLOCKS = [
     b"Host: a\r\nContent-Length: 3",
     b"Host: a\r\nTransfer-Encoding: chunked",
     b"Host: a\r\nExpect: 100-continue\r\nContent-Length: 1",
-    b"Host: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
-     b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    (
+        b"Host: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    ),
     b"Host: a\r\nX: \xff",
     b"X: y",
 ]
