@@ -432,10 +432,6 @@ class Scripted:
         done: bool = self.take("shutdown")
         return done
 
-    def pending(self) -> int:
-        """Nothing is held back."""
-        return 0
-
     def get_servername(self) -> None:
         """None was asked for."""
 
@@ -449,6 +445,35 @@ def script(transport: TLSServer, *steps: Step) -> Scripted:
     scripted = Scripted(transport._tls, list(steps))
     transport._tls = scripted  # type: ignore[assignment]  # as far as it is used
     return scripted
+
+
+class ConnectionTests(Case):
+    """Connection does what pyOpenSSL's own does, whose private parts it uses."""
+
+    def test_a_record_each_way(self) -> None:
+        """Bytes and views go out, at most a record comes in, and nothing raises as nothing."""
+        transport, client = self.start()
+        ours = transport._tls
+        self.assertIsInstance(ours, tls.Connection)
+        body = random.Random(1).randbytes(RECORD_SIZE + 5)  # noqa: S311  # any bytes
+        self.assertEqual(ours.send(body[:RECORD_SIZE]), RECORD_SIZE)
+        self.assertEqual(ours.send(memoryview(body)[RECORD_SIZE:]), 5)
+        self.assertEqual(self.fetch(client, len(body)), body)
+        client.write(body)
+        self.assertEqual(len(ours.recv(1_000_000)), RECORD_SIZE)
+        self.assertEqual(ours.recv(3), body[RECORD_SIZE : RECORD_SIZE + 3])
+        self.assertEqual(ours.recv(99), body[-2:])
+        with self.assertRaises(SSL.WantReadError):
+            ours.recv(1)
+
+    def test_what_was_read_stays(self) -> None:
+        """Two connections share a buffer, and neither sees what the other reads in it."""
+        (one, first), (other, second) = self.start(), self.start()
+        first.write(b"from the first")
+        second.write(b"from the second, longer")
+        got = one._tls.recv(99)
+        other._tls.recv(99)
+        self.assertEqual(got, b"from the first")
 
 
 class ReadTests(Case):
