@@ -47,7 +47,10 @@ def makeService(options: Options) -> IService:
     Raises:
         SystemExit: the settings cannot be served; every problem is printed.
     """
-    # Only now: twistd has installed the reactor that its options ask for.
+    # Only now: twistd has installed the reactor that its options ask for, if they do.
+    from pomeriumd.daemon.reactor import install  # noqa: PLC0415
+
+    install()
     from twisted.internet import reactor  # noqa: PLC0415, TID251
 
     from pomeriumd.daemon.tree import tree  # noqa: PLC0415

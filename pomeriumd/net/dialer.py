@@ -1,4 +1,4 @@
-"""Connections to others that write at once, for Twisted's endpoints."""
+"""Connections to others that write without a queue, for Twisted's endpoints."""
 
 from __future__ import annotations
 

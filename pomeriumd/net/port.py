@@ -72,7 +72,7 @@ NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 class Port(tcp.Port):
     """
-    Listens at one address and makes connections that write at once, with TLS or without.
+    Listens at one address and makes connections that write without a queue, with TLS or without.
 
     ``open`` is how many connections there are, handshakes included, and
     ``failed_handshakes`` how many never got through theirs. ``store`` may be replaced at

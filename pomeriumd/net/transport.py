@@ -1,9 +1,11 @@
 """
-Sockets that write at once.
+Sockets that write without a queue.
 
 Twisted queues every write and waits for the writable event: two ``epoll_ctl`` and a turn
-of the loop for each answer, 10 µs of some 40. Here a write goes to the socket at once
-when nothing is queued, and what the socket does not take goes the way Twisted made for it.
+of the loop for each answer, 10 µs of some 40. Here a write goes to the socket when the
+reactor's turn ends, together with those of other connections (``turn_end`` says why), or at
+once where the reactor has no such end. What the socket does not take goes the way Twisted
+made for it.
 
 It also knows how a server ends a connection: flush, say so, and let the client finish.
 Nothing here knows TLS; ``tls`` builds on it.
@@ -17,6 +19,7 @@ import errno
 import math
 import socket
 from collections.abc import Iterable
+from typing import Any
 from typing import Protocol as Shape
 
 from twisted.internet import abstract, main, tcp
@@ -27,6 +30,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from pomeriumd.net.deadlines import Deadlines
+from pomeriumd.net.turn_end import TurnEnd
 
 FLUSH_SECONDS = 60.0
 """What is queued when a connection is closed must be taken within this time. The queue
@@ -35,6 +39,9 @@ is a few hundred KiB at most, so that a client of 8 KB/s still gets it all."""
 LINGER_SECONDS = 2.0
 """How long the client's own end is waited for after ours. Closing while the client still
 sends would reset the connection and could take our answer with it. RFC 9112, 9.6."""
+
+READ_SIZE = 65_536
+"""Bytes read from one connection before the others have their turn."""
 
 DISCARD_SIZE = 65_536
 """Bytes of such a client that are read, and thrown away, in one turn."""
@@ -76,9 +83,9 @@ def _shown(address: SocketAddress) -> PeerAddress:
     return IPv6Address("TCP", *address)
 
 
-class WriteAtOnce(tcp.Connection):
+class Unqueued(tcp.Connection):
     """
-    Mixed into Twisted's connections: a write goes out at once when nothing is queued.
+    Mixed into Twisted's connections: a write goes to the socket if nothing is queued.
 
     A streaming producer is paused when the queue (what the socket did not take) grows
     over ``bufferSize``, and resumed when it is empty, as in any Twisted transport. A pull
@@ -87,9 +94,30 @@ class WriteAtOnce(tcp.Connection):
     """
 
     _broken = False
+    _turn_end: TurnEnd | None = None
+    _unsent = b""
+    """What is written when the turn ends; nothing is queued meanwhile."""
+
+    def doRead(  # type: ignore[override]  # abortConnection() puts another in its place
+        self,
+    ) -> ConnectionLost | ConnectionDone | None:
+        """Read what is there, for the protocol."""
+        try:
+            octets = self.socket.recv(READ_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not octets:
+            return main.CONNECTION_DONE
+        self.protocol.dataReceived(octets)
+        return None
 
     def write(self, data: bytes) -> None:
-        """Write, now as far as the socket takes it and later for the rest."""
+        """Write, in this turn as far as the socket takes it and later for the rest."""
+        if self._unsent:
+            self._unsent += data
+            return
         if (
             self.dataBuffer
             or self._tempDataBuffer
@@ -102,6 +130,19 @@ class WriteAtOnce(tcp.Connection):
             return
         if self._aborting:
             return
+        if self._turn_end is None:
+            self._write_now(data)
+        elif data:
+            self._unsent = data
+            self._turn_end.add(self)
+
+    def flush(self) -> None:
+        """Write what was held for the end of the turn."""
+        data, self._unsent = self._unsent, b""
+        if data and not self._aborting:
+            self._write_now(data)
+
+    def _write_now(self, data: bytes) -> None:
         sent = self.writeSomeData(data)
         if sent == len(data):
             return
@@ -110,6 +151,21 @@ class WriteAtOnce(tcp.Connection):
         if isinstance(sent, int):
             data = data[sent:]
         abstract.FileDescriptor.write(self, data)
+
+    def loseConnection(self) -> None:
+        """Close when all is written."""
+        self.flush()
+        super().loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """End our side when all is written."""
+        self.flush()
+        super().loseWriteConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Drop what was held: nobody is there to take it."""
+        self._unsent = b""
+        super().connectionLost(reason)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Write the pieces as one."""
@@ -156,8 +212,12 @@ class WriteAtOnce(tcp.Connection):
         raise NotImplementedError("TLS cannot begin on a connection that is under way")
 
 
-class PlainClient(WriteAtOnce, tcp.Client):
+class PlainClient(Unqueued, tcp.Client):
     """A connection to an upstream."""
+
+    def __init__(self, host: str, port: int, bind: Any, connector: Any, reactor: Any) -> None:
+        self._turn_end = getattr(reactor, "turn_end", None)
+        super().__init__(host, port, bind, connector, reactor)
 
     def createInternetSocket(self) -> socket.socket:
         """Return a socket that sends small writes without delay."""
@@ -166,7 +226,7 @@ class PlainClient(WriteAtOnce, tcp.Client):
         return skt
 
 
-class Accepted(WriteAtOnce, tcp.Server):
+class Accepted(Unqueued, tcp.Server):
     """
     A connection that a port accepted; ``begin`` builds its protocol.
 
@@ -200,6 +260,7 @@ class Accepted(WriteAtOnce, tcp.Server):
             number,
             reactor,
         )
+        self._turn_end = getattr(reactor, "turn_end", None)
         self.listener = listener
         self._peer = _shown(client)
 
@@ -234,6 +295,7 @@ class Accepted(WriteAtOnce, tcp.Server):
         """Close when all is written; the class says how."""
         if not self.connected or self.disconnecting:
             return
+        self.flush()
         if self.dataBuffer or self._tempDataBuffer or self.producer is not None:
             abstract.FileDescriptor.loseConnection(self)
             if self.producer is None:
@@ -322,9 +384,7 @@ class PlainServer(Accepted):
         self,
     ) -> ConnectionLost | ConnectionDone | None:
         """Read what is there, for the protocol."""
-        if self._lingering:
-            return self._discard()
-        return tcp.Connection.doRead(self)
+        return self._discard() if self._lingering else super().doRead()
 
     def peer_certificate(self) -> None:
         """Return None: nobody shows a certificate here."""

@@ -19,7 +19,7 @@ from pomeriumd.net.transport import (
     Accepted,
     PlainClient,
     PlainServer,
-    WriteAtOnce,
+    Unqueued,
     plain_address,
 )
 from tests.support.sockets import (
@@ -63,7 +63,7 @@ class Case(SynchronousTestCase):
         assert isinstance(self.protocol, Told)
         return self.protocol
 
-    def full(self, transport: WriteAtOnce) -> bytes:
+    def full(self, transport: Unqueued) -> bytes:
         """Write until the socket takes no more, and return all that was written."""
         written = b""
         while not transport._tempDataBuffer:
@@ -541,7 +541,7 @@ class PinnedTests(SynchronousTestCase):
             (0, False, False),
         )
         self.assertEqual((fresh.producer, fresh.streamingProducer), (None, False))
-        self.assertFalse(WriteAtOnce._aborting)
+        self.assertFalse(Unqueued._aborting)
         for name in ("_maybePauseProducer", "_postLoseConnection", "_closeWriteConnection"):
             self.assertTrue(callable(getattr(fresh, name)), name)
         self.assertEqual(fresh.bufferSize, 65536)
@@ -564,4 +564,4 @@ class PinnedTests(SynchronousTestCase):
 
     def test_accepted_is_the_base_of_both(self) -> None:
         """Both kinds of our own write at once."""
-        self.assertTrue(issubclass(Accepted, WriteAtOnce) and issubclass(PlainClient, WriteAtOnce))
+        self.assertTrue(issubclass(Accepted, Unqueued) and issubclass(PlainClient, Unqueued))
