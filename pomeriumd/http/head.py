@@ -166,6 +166,8 @@ class HeadReader:
             if 0 <= end <= self.size - len(_END):
                 self._passed = False
                 end += len(_END)
+                if end == len(octets):
+                    return octets, b""
                 return octets[:end], octets[end:]
         return self._gather(octets)
 

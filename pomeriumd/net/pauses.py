@@ -18,21 +18,18 @@ CLIENT = "client"
 class Pauses:
     """The reasons of one connection."""
 
-    _reasons: set[str] = attrs.Factory(set)
+    reasons: set[str] = attrs.Factory(set)
+    """Those that hold now; asked on the way of every request, so without a call."""
 
     def add(self, why: str) -> bool:
         """Add a reason; say whether reading has to stop now, because it is the first."""
-        first = not self._reasons
-        self._reasons.add(why)
+        first = not self.reasons
+        self.reasons.add(why)
         return first
 
     def drop(self, why: str) -> bool:
         """Drop a reason; say whether reading goes on now, because it was the last."""
-        if why not in self._reasons:
+        if why not in self.reasons:
             return False
-        self._reasons.discard(why)
-        return not self._reasons
-
-    def __bool__(self) -> bool:
-        """Return whether there is any."""
-        return bool(self._reasons)
+        self.reasons.discard(why)
+        return not self.reasons

@@ -226,7 +226,7 @@ class ServerConnection(Protocol):
         except ClientError as error:
             self._refuse(error)
             return []
-        if not self._parser.waiting:
+        if self._paused.reasons and not self._parser.waiting:
             self.resume(PIPELINED)
         return events
 
@@ -297,7 +297,7 @@ class ServerConnection(Protocol):
 
     def _rest(self) -> None:
         """Wait for the next request; or take the one that waits."""
-        if self._paused:
+        if self._paused.reasons:
             self.resume(UNHEARD)
             self.resume(UPSTREAM)
         serving = self._serving
@@ -324,7 +324,7 @@ class ServerConnection(Protocol):
         """The body is wanted: tell a client that waits for our word, and read on."""
         if self._parser.expects_continue:
             self.transport.write(self._parser.continue_())
-        if self._paused:
+        if self._paused.reasons:
             self.resume(UNHEARD)
 
     def pause(self, why: str) -> None:
@@ -343,7 +343,7 @@ class ServerConnection(Protocol):
     def _await_body(self) -> None:
         """Give the client its time for the next piece of a body that we want."""
         exchange = self._exchange
-        wanted = exchange is not None and not exchange.ended and not self._paused
+        wanted = exchange is not None and not exchange.ended and not self._paused.reasons
         serving = self._serving
         self.due = serving.deadlines.now + serving.times.body if wanted else math.inf
 

@@ -47,7 +47,7 @@ class Edge:
     """Seconds, for durations."""
 
 
-RENEWED = frozenset({Standing.RECHECK, Standing.STALE})
+RENEWED = (Standing.RECHECK, Standing.STALE)
 """A page view with a session that stands so goes through authenticate first."""
 
 _DECIDED = (Allow, Deny, SignIn)

@@ -29,7 +29,7 @@ KNOWN = 10_000
 TOUCH_SECONDS = 60
 """``seen`` moves on at most this often."""
 
-BELIEVED = frozenset({Standing.FRESH, Standing.RECHECK})
+BELIEVED = (Standing.FRESH, Standing.RECHECK)
 """A session that stands so lets a request through; any other needs authenticate first."""
 
 SCHEME = b"pomerium "

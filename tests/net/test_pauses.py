@@ -22,4 +22,4 @@ class PausesTests(SynchronousTestCase):
         self.assertFalse(pauses.drop("a"))
         pauses.add("a")
         self.assertFalse(pauses.drop("b"))
-        self.assertTrue(pauses)
+        self.assertEqual(pauses.reasons, {"a"})
