@@ -1,0 +1,111 @@
+"""The real daemon: twistd, TLS and a settings file, as on an operator's machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tests.support.certificates import Issued, authority, issue
+from tests.support.processes import Running, free_port
+from tests.support.settings import COOKIE, SHARED
+from tests.support.visitor import Visitor
+
+DOMAIN = "pomerium.localhost"
+"""Browsers take what ends so for this machine, whatever a name server says."""
+
+
+@cache
+def certificate() -> Issued:
+    """Return the certificate of the daemons that tests start."""
+    return issue(f"*.{DOMAIN}", by=authority(), title="daemon")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Daemon:
+    """
+    A daemon whose routes ``app`` and ``mail`` lead to one application.
+
+    Args:
+        place: an empty directory for its files.
+        issuer: of the provider.
+        application: its address.
+        settings: that go over those that every test wants.
+        more: variables for its process.
+    """
+
+    place: Path
+    issuer: str
+    application: str = "http://127.0.0.1:1"
+    settings: Mapping[str, Any] = attrs.Factory(dict)
+    more: Mapping[str, str] = attrs.Factory(dict)
+    port: int = attrs.Factory(free_port)
+    process: Running = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Write the files, and start."""
+        self.place.mkdir(parents=True, exist_ok=True)
+        (self.place / "server.pem").write_bytes(certificate().pem + authority().pem)
+        key = self.place / "server.key"
+        key.touch(mode=0o600)
+        key.write_bytes(certificate().key_pem)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        config = self.place / "config.json"
+        config.touch(mode=0o600)
+        config.write_text(json.dumps({**self._usual(), **self.settings}))
+        twistd = Path(sys.executable).parent / "twistd"
+        command = (twistd, "-n", "--pidfile=", "pomerium", "-c", config)
+        self.process = Running(command, self.more, self.place)
+        self.process.until("listens on")
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.stop()
+
+    def url(self, host: str, path: str = "/") -> str:
+        """Return an address of the daemon."""
+        return f"https://{host}.{DOMAIN}:{self.port}{path}"
+
+    def visitor(self) -> Visitor:
+        """Return somebody who has never been here."""
+        return Visitor(authority().pem)
+
+    def _usual(self) -> dict[str, Any]:
+        return {
+            "address": f"127.0.0.1:{self.port}",
+            "state_dir": str(self.place / "state"),
+            "certificates": [
+                {"cert": str(self.place / "server.pem"), "key": str(self.place / "server.key")}
+            ],
+            "shared_secret": base64.b64encode(SHARED).decode("ascii"),
+            "cookie_secret": base64.b64encode(COOKIE).decode("ascii"),
+            "authenticate_service_url": self.url("authenticate", "").rstrip("/"),
+            "idp_provider": "oidc",
+            "idp_provider_url": self.issuer,
+            "idp_client_id": "pomerium",
+            "idp_client_secret": "the client's secret: 100% & more",
+            # Without the prompt the standard lets a provider ignore offline_access (OpenID
+            # Connect Core 1.0 section 11), and this one does.
+            "idp_request_params": {"prompt": "consent"},
+            "policy": [
+                {
+                    "from": self.url("app", ""),
+                    "to": self.application,
+                    "allowed_groups": ["staff"],
+                },
+                {
+                    "from": self.url("mail", ""),
+                    "to": self.application,
+                    "allowed_domains": ["example.com"],
+                },
+            ],
+        }
