@@ -53,8 +53,10 @@ def makeService(options: Options) -> IService:
     install()
     from twisted.internet import reactor  # noqa: PLC0415, TID251
 
+    from pomeriumd.daemon.clock import steady  # noqa: PLC0415
     from pomeriumd.daemon.tree import tree  # noqa: PLC0415
 
+    steady(reactor)
     twistd = options.parent if options.parent is not None else {}
     try:
         return tree(options.settings, twistd, reactor)

@@ -22,6 +22,7 @@ from twisted.logger import ILogObserver, Logger
 
 import pomeriumd
 from pomeriumd.daemon.build import World, build, times
+from pomeriumd.daemon.clock import ClockWatch
 from pomeriumd.daemon.front import Front
 from pomeriumd.daemon.logs import LineObserver, observer_for
 from pomeriumd.daemon.secret_file import kept_secret
@@ -206,6 +207,7 @@ def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IServic
     root = Root(observer)
     for part in (
         Writing(observer, access),
+        ClockWatch(world.now, reactor),
         Connecting(upstreams),
         Listening(port, front, reactor, settings.address.text),
     ):

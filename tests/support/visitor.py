@@ -23,6 +23,9 @@ NAVIGATION = {
     "sec-fetch-dest": "document",
 }
 
+SESSIONS = {"__Host-_pomerium", "__Host-_pomerium_authenticate"}
+"""At an application's host, and at authenticate's."""
+
 
 @attrs.frozen
 class Page:
@@ -96,9 +99,10 @@ class Visitor:
         """Send the first form of a page."""
         return self.post(*page.form(**given), follow=follow)
 
-    def named(self, part: str) -> list[str]:
-        """Return the names of the cookies with this in their name."""
-        return sorted(name for _, name, _ in self.cookies if part in name)
+    @property
+    def sessions(self) -> set[str]:
+        """The names of the cookies that hold a session of ours."""
+        return {name for _, name, _ in self.cookies} & SESSIONS
 
     def _go(
         self, method: str, url: str, body: str | None, fields: dict[str, str], *, follow: bool
