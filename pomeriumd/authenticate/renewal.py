@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from pomeriumd.authenticate.provider import Provider
-from pomeriumd.oidc.grant import Grant, GrantRefused
+from pomeriumd.oidc.grant import Grant, GrantRefused, Unconfirmed
 from pomeriumd.session.provider import ProviderSession
 
 REMEMBERED_SECONDS = 60
@@ -37,6 +37,14 @@ class Confirmed:
     """Seconds since the epoch."""
 
 
+@attrs.frozen
+class _Moved:
+    """The token was used and confirmed nobody; another has taken its place."""
+
+    refresh_token: str = attrs.field(repr=False)
+    at: int
+
+
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Renewals:
     """
@@ -50,7 +58,7 @@ class Renewals:
     _provider: Provider
     _now: Callable[[], float]
     _waiting: dict[bytes, list[Deferred[Confirmed]]] = attrs.field(factory=dict, init=False)
-    _recent: OrderedDict[bytes, Confirmed] = attrs.field(factory=OrderedDict, init=False)
+    _recent: OrderedDict[bytes, Confirmed | _Moved] = attrs.field(factory=OrderedDict, init=False)
 
     def confirm(self, own: ProviderSession) -> Deferred[Confirmed]:
         """
@@ -58,13 +66,15 @@ class Renewals:
 
         Raises:
             GrantRefused, LoginFailed: the session must not go on.
+            Unconfirmed: nobody can say; ask again later, with the token that it has.
             ProviderError: nobody can say; ask again later.
         """
         if own.refresh_token is None:
             raise GrantRefused("session has no refresh token")
-        key = _key(own.id, own.refresh_token)
         self._forget_old()
-        known = self._recent.get(key)
+        token = own.refresh_token
+        while isinstance(known := self._recent.get(key := _key(own.id, token)), _Moved):
+            token = known.refresh_token
         if known is not None:
             return succeed(known)
         waiter: Deferred[Confirmed] = Deferred(lambda left: self._leave(key, left))
@@ -76,25 +86,34 @@ class Renewals:
         # Nobody who leaves cancels it: the provider may have used the token up already,
         # and the next request of this browser needs the new one. It ends by the
         # provider's own deadlines.
-        run = Deferred.fromCoroutine(self._ask(own.refresh_token, own))
-        run.addBoth(self._asked, key)
+        run = Deferred.fromCoroutine(self._ask(token, own))
+        run.addBoth(self._asked, key, own.id)
         return waiter
 
     async def _ask(self, refresh_token: str, own: ProviderSession) -> Confirmed:
         grant = await self._provider.refresh(refresh_token=refresh_token, identity=own.identity)
         return Confirmed(grant, int(self._now()))
 
-    def _asked(self, outcome: Confirmed | Failure, key: bytes) -> None:
+    def _asked(self, outcome: Confirmed | Failure, key: bytes, session_id: str) -> None:
         waiting = self._waiting.pop(key)
         if isinstance(outcome, Confirmed):
-            self._recent[key] = outcome
-            if len(self._recent) > REMEMBERED:
-                self._recent.popitem(last=False)
+            self._remember(key, outcome)
+        elif isinstance(outcome.value, Unconfirmed):
+            token = outcome.value.refresh_token
+            self._remember(key, _Moved(token, int(self._now())))
+            # The way from token to token ends at the newest, whatever the provider gives.
+            self._recent.pop(_key(session_id, token), None)
         for waiter in waiting:
             if isinstance(outcome, Failure):
                 waiter.errback(outcome)
             else:
                 waiter.callback(outcome)
+
+    def _remember(self, key: bytes, what: Confirmed | _Moved) -> None:
+        self._recent[key] = what
+        self._recent.move_to_end(key)
+        if len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
 
     def _leave(self, key: bytes, waiter: Deferred[Confirmed]) -> None:
         waiting = self._waiting.get(key, [])
@@ -103,8 +122,11 @@ class Renewals:
 
     def _forget_old(self) -> None:
         """Drop what is older than a minute; in order of age, so this ends at once."""
-        oldest = self._now() - REMEMBERED_SECONDS
-        while self._recent and next(iter(self._recent.values())).at <= oldest:
+        now = self._now()
+        # What is from the future was kept before the clock was set back.
+        while self._recent and not (
+            -REMEMBERED_SECONDS <= now - next(iter(self._recent.values())).at < REMEMBERED_SECONDS
+        ):
             self._recent.popitem(last=False)
 
 

@@ -29,7 +29,7 @@ from pomeriumd.errors import LoginFailed, ProviderError
 from pomeriumd.http.cookies import cookies
 from pomeriumd.http.events import Field
 from pomeriumd.http.query import parameters
-from pomeriumd.oidc.grant import GrantRefused
+from pomeriumd.oidc.grant import GrantRefused, Unconfirmed
 from pomeriumd.session.cookies import Pair
 from pomeriumd.session.handoff import HANDOFF_SECONDS, Handoff, seal_handoff
 from pomeriumd.session.pending import PendingLogins
@@ -154,8 +154,9 @@ class SignIns:
             confirmed = await self.renewals.confirm(own)
             renewed = self.sessions.renewed(own, confirmed.grant, confirmed.at)
         except ProviderError as error:
+            kept = self._kept(own, pairs, error)
             if standing is not Standing.RECHECK:
-                raise
+                return self._not_now(call, error, kept)
             self._log.warn(
                 "renewal put off by {seconds} s: {reason}",
                 seconds=PUT_OFF_SECONDS,
@@ -164,7 +165,7 @@ class SignIns:
             )
             now = self.now()
             put_off = int(now) + PUT_OFF_SECONDS
-            return self._hand_off(asked, own, self._seen(own, pairs, now), recheck=put_off)
+            return self._hand_off(asked, own, kept or self._seen(own, pairs, now), recheck=put_off)
         except (GrantRefused, LoginFailed) as error:
             self._log.info(
                 "renewal refused, signing in anew: {reason}",
@@ -182,9 +183,21 @@ class SignIns:
             return await self._begin(asked, pairs, cleared)
         except ProviderError as error:
             # Had the browser kept it, the session would go on while the provider is down.
-            self._log.warn("provider: {reason}", reason=str(error), request_id=call.request_id)
-            page = self.pages.error(error, call)
-            return attrs.evolve(page, fields=(*page.fields, *cleared))
+            return self._not_now(call, error, cleared)
+
+    def _not_now(self, call: Call, error: ProviderError, fields: list[Field]) -> Answer:
+        """Say that the provider is down, and change the browser's cookies."""
+        self._log.warn("provider: {reason}", reason=str(error), request_id=call.request_id)
+        page = self.pages.error(error, call)
+        return attrs.evolve(page, fields=(*page.fields, *fields))
+
+    def _kept(self, own: ProviderSession, pairs: list[Pair], error: ProviderError) -> list[Field]:
+        """Return the fields that keep the token with which to try again, if it is new."""
+        if not isinstance(error, Unconfirmed) or error.refresh_token == own.refresh_token:
+            return []
+        now = self.now()
+        there = attrs.evolve(own, refresh_token=error.refresh_token, seen=int(now))
+        return self.sessions.write(there, pairs, now)
 
     async def _begin(self, asked: SignInRequest, pairs: list[Pair], fields: list[Field]) -> Answer:
         """Send the browser to the provider."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import attrs
 
-from pomeriumd.errors import PomeriumError, Side
+from pomeriumd.errors import PomeriumError, ProviderError, Side
 from pomeriumd.session.session import Identity
 
 
@@ -21,6 +21,21 @@ class GrantRefused(PomeriumError):
     status: ClassVar[int] = 401
     side: ClassVar[Side] = Side.PROVIDER
     public: ClassVar[str] = "Please sign in again."
+
+
+class Unconfirmed(ProviderError):
+    """
+    A refresh token was used, and then nobody could say who the person is: try again later.
+
+    Args:
+        text: for the log: what failed after the token's use.
+        refresh_token: to try again with. A provider that rotates takes a second use of the
+            old one for theft, and signs the person out everywhere.
+    """
+
+    def __init__(self, text: str, refresh_token: str) -> None:
+        super().__init__(text)
+        self.refresh_token = refresh_token
 
 
 @attrs.frozen(kw_only=True)

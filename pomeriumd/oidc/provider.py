@@ -19,7 +19,7 @@ from pomeriumd.errors import LoginFailed, Problem, ProviderError, SettingsError
 from pomeriumd.oidc import flow, tokens
 from pomeriumd.oidc.client import ProviderClient, Reply
 from pomeriumd.oidc.discovery import Discovery, LastGood
-from pomeriumd.oidc.grant import Grant, GrantRefused
+from pomeriumd.oidc.grant import Grant, GrantRefused, Unconfirmed
 from pomeriumd.oidc.identity import build, check_userinfo, gone_silent, is_complete
 from pomeriumd.oidc.jwks import KeySource
 from pomeriumd.oidc.keyset import ALGORITHMS
@@ -184,6 +184,8 @@ class OIDCProvider:
             GrantRefused: the provider will not, or says less than at the sign-in: only a
                 new sign-in helps.
             LoginFailed: what came back failed a check: this session must not go on.
+            Unconfirmed: the token was used, and then something failed that may pass; one of
+                the two clocks that is wrong, too. Try again later with the token it has.
             ProviderError: down, slow, or answers what it must not: try again later.
         """
         metadata = await self._discovery.get()
@@ -196,13 +198,23 @@ class OIDCProvider:
             if answer.error == "invalid_grant":
                 raise GrantRefused(_refused(answer))
             raise ProviderError(_refused(answer))
-        sources = await self._renewed_sources(metadata, answer, identity)
+        kept = answer.refresh_token or refresh_token
+        try:
+            sources = await self._renewed_sources(metadata, answer, identity)
+        except ProviderError as error:
+            raise Unconfirmed(str(error), kept) from error
+        except LoginFailed as failed:
+            # A wrong clock, ours or theirs, says nothing about the person; a new sign-in
+            # would fail in the same way.
+            if failed.check != "clock":
+                raise
+            raise Unconfirmed(str(failed), kept) from failed
         silent = gone_silent(self._rules, identity, sources)
         if silent is not None:
             raise GrantRefused(f"refresh: no {silent} claim, the sign-in had one")
         return Grant(
             identity=build(self._rules, identity.issuer, identity.subject, sources),
-            refresh_token=answer.refresh_token or refresh_token,
+            refresh_token=kept,
             id_token=answer.id_token,
             access_token=answer.access_token,
         )

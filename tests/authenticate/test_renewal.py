@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.authenticate.renewal import REMEMBERED, REMEMBERED_SECONDS, Confirmed, Renewals
 from pomeriumd.errors import ProviderError
-from pomeriumd.oidc.grant import Grant, GrantRefused
+from pomeriumd.oidc.grant import Grant, GrantRefused, Unconfirmed
 from pomeriumd.session.provider import ProviderSession
 from pomeriumd.session.session import Identity
 
@@ -120,6 +120,27 @@ class RenewalsTests(SynchronousTestCase):
             for each in both:
                 self.assertIs(self.failureResultOf(each).value, error)
         self.assertEqual(len(self.provider.asked), 2)
+
+    def test_a_token_that_was_used_for_nothing(self) -> None:
+        """Whoever comes with it asks with the one after it; however the provider turns round."""
+        for given in ("r2", "r3", "r1", "r1", "r2"):
+            waiter = self.renewals.confirm(ALICE)
+            self.provider.waiting[-1].errback(Unconfirmed("down", given))
+            self.failureResultOf(waiter, Unconfirmed)
+        self.renewals.confirm(ALICE)
+        self.assertEqual(
+            self.provider.asked,
+            ["alice r1", "alice r2", "alice r3", "alice r1", "alice r1", "alice r2"],
+        )
+        self.provider.waiting[-1].callback(GRANT)
+        self.assertEqual(self.successResultOf(self.renewals.confirm(ALICE)).grant, GRANT)
+
+    def test_a_clock_that_was_set_back(self) -> None:
+        """An answer from the future is not given for an hour, and not kept so long."""
+        self.renewals.confirm(ALICE)
+        self.provider.waiting[0].callback(GRANT)
+        self.time -= 900
+        self.assertNoResult(self.renewals.confirm(ALICE))
 
     def test_without_a_refresh_token(self) -> None:
         """There is nothing to ask with."""

@@ -23,7 +23,7 @@ from pomeriumd.authenticate.service import Authenticate, AuthenticateSite
 from pomeriumd.crypto.keys import OwnKeys, SharedKeys
 from pomeriumd.errors import LoginFailed, ProviderError
 from pomeriumd.http.events import Field, Request
-from pomeriumd.oidc.grant import Grant, GrantRefused
+from pomeriumd.oidc.grant import Grant, GrantRefused, Unconfirmed
 from pomeriumd.session.cookies import CookieShape, read
 from pomeriumd.session.login import LoginSite, begin_login, finish_login
 from pomeriumd.session.session import Identity, Session
@@ -475,6 +475,19 @@ class RenewalTests(World):
         self.assertIn(b"retry-after", dict(answer.fields))
         self.provider.error = None
         self.assertEqual(self.finish(self.call(url)).checked, int(BEGAN) + 3600)
+
+    def test_a_token_that_was_used_for_nothing(self) -> None:
+        """The next one is kept, whether the session goes on meanwhile or has to wait."""
+        for later, status in ((1800, 302), (3600, 503)):
+            url = self.later(later)
+            self.provider.errors = {"refresh": Unconfirmed("keys are down", f"next-{later}")}
+            self.assertEqual(self.call(url).status, status)
+            self.provider.errors = {}
+            self.time += 61
+            self.replica()
+            self.finish(self.call(self.begin()))
+            self.assertEqual(self.provider.asked[-1], f"refresh next-{later}")
+            self.own.clear()
 
     def test_a_refusal_is_a_new_sign_in(self) -> None:
         """A dead grant, another person, a failed check: the session is over at once."""
