@@ -14,13 +14,13 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
 
 import attrs
 
 from pomeriumd.errors import ProviderError
-from pomeriumd.oidc.metadata import Metadata
+from pomeriumd.oidc.metadata import CLIENT_AUTHENTICATION, Metadata
 from pomeriumd.oidc.refusals import refusal
 
 MAX_CODE = 8_192
@@ -31,23 +31,6 @@ MAX_TOKEN = 65_536
 
 MAX_HINT = 4_096
 """Characters of an ID token that still fits into a logout URL everywhere."""
-
-OURS: Final = frozenset(
-    {
-        "client_id",
-        "code_challenge",
-        "code_challenge_method",
-        "nonce",
-        "redirect_uri",
-        "request",
-        "request_uri",
-        "response_mode",
-        "response_type",
-        "scope",
-        "state",
-    }
-)
-"""Parameters of the authorization request that settings may not set."""
 
 Parameters = Sequence[tuple[str, str]]
 
@@ -287,7 +270,7 @@ def _form(url: str, methods: Sequence[str], who: Credentials, body: dict[str, st
             url, _encoded({**body, "client_id": who.client_id, "client_secret": who.secret})
         )
     raise ProviderError(
-        "metadata: client authentication is none of client_secret_basic, client_secret_post"
+        f"metadata: client authentication is none of {', '.join(CLIENT_AUTHENTICATION)}"
     )
 
 

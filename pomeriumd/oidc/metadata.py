@@ -17,8 +17,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import attrs
 
@@ -30,6 +30,26 @@ MAX_URL = 2_048
 
 MAX_LISTED = 64
 """Items of a list in the document."""
+
+CLIENT_AUTHENTICATION: Final = ("client_secret_basic", "client_secret_post")
+"""How we can show a provider who we are."""
+
+OURS: Final = frozenset(
+    {
+        "client_id",
+        "code_challenge",
+        "code_challenge_method",
+        "nonce",
+        "redirect_uri",
+        "request",
+        "request_uri",
+        "response_mode",
+        "response_type",
+        "scope",
+        "state",
+    }
+)
+"""Parameters of the authorization request that settings may not set."""
 
 _VISIBLE = re.compile(r"[!-~]+")
 _TENANT_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -121,15 +141,22 @@ def read_metadata(
             f"idp_signing_algorithms takes {', '.join(algorithms)}"
         )
     home = urlsplit(issuer)
+    authorization_endpoint = _needed(document, "authorization_endpoint", home)
+    _check_free(authorization_endpoint)
+    methods = _methods(document, "token_endpoint")
+    if not set(methods) & set(CLIENT_AUTHENTICATION):
+        raise ProviderError(
+            f"metadata: client authentication is none of {', '.join(CLIENT_AUTHENTICATION)}"
+        )
     return Metadata(
         issuer=str(stated),
-        authorization_endpoint=_needed(document, "authorization_endpoint", home),
+        authorization_endpoint=authorization_endpoint,
         token_endpoint=_needed(document, "token_endpoint", home),
         jwks_uri=_needed(document, "jwks_uri", home),
         userinfo_endpoint=_endpoint(document, "userinfo_endpoint", home),
         revocation_endpoint=_endpoint(document, "revocation_endpoint", home),
         end_session_endpoint=_endpoint(document, "end_session_endpoint", home),
-        token_endpoint_auth_methods=_methods(document, "token_endpoint"),
+        token_endpoint_auth_methods=methods,
         revocation_endpoint_auth_methods=_methods(document, "revocation_endpoint"),
         names_itself=document.get("authorization_response_iss_parameter_supported") is True,
     )
@@ -149,6 +176,14 @@ def _acceptable(issuer: str, kind: Kind) -> tuple[str, ...]:
     segments = parts.path.split("/")
     segments[1] = TENANT
     return (issuer, f"{parts.scheme}://{parts.netloc}{'/'.join(segments)}")
+
+
+def _check_free(authorization_endpoint: str) -> None:
+    """Refuse a place where no sign-in can begin, so that the last good one stands in."""
+    query = urlsplit(authorization_endpoint).query
+    taken = OURS & {name for name, _ in parse_qsl(query, keep_blank_values=True)}
+    if taken:
+        raise ProviderError(f"metadata: authorization_endpoint has {min(taken)} in its own URL")
 
 
 def _needed(document: Mapping[str, Any], name: str, home: SplitResult) -> str:

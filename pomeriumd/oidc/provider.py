@@ -24,7 +24,7 @@ from pomeriumd.oidc.identity import build, check_userinfo, gone_silent, is_compl
 from pomeriumd.oidc.jwks import KeySource
 from pomeriumd.oidc.keyset import ALGORITHMS
 from pomeriumd.oidc.kinds import KINDS, Claims, Kind, issuer_of
-from pomeriumd.oidc.metadata import Metadata, issuer_problem, serves_tenants
+from pomeriumd.oidc.metadata import OURS, Metadata, issuer_problem, serves_tenants
 from pomeriumd.oidc.refusals import refusal
 from pomeriumd.oidc.waiting import Backoff
 from pomeriumd.session.session import Identity
@@ -264,7 +264,7 @@ class OIDCProvider:
         if problem is not None:
             raise _unfit("idp_provider_url", problem)
         for name, _ in self._request_params:
-            if name in flow.OURS:
+            if name in OURS:
                 raise _unfit("idp_request_params", f"{name} is not for the settings to set")
         for algorithm in self._algorithms or ("",):
             if algorithm not in ALGORITHMS:

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.oidc.flow import OURS
 from pomeriumd.oidc.kinds import KINDS, issuer_of
-from pomeriumd.oidc.metadata import issuer_problem
+from pomeriumd.oidc.metadata import OURS, issuer_problem
 
 # Everything that has been seen where a boolean belongs, and is not true.
 NOT_TRUE: tuple[object, ...] = (

@@ -145,6 +145,22 @@ class ReadTests(SynchronousTestCase):
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             self.assertEqual(self.refused(document(**{name: None})), f"metadata: {name} is missing")
 
+    def test_nowhere_to_begin(self) -> None:
+        """Nor to end: a document that no sign-in can use does not take a good one's place."""
+        for name in ("state", "client_id", "nonce", "code_challenge_method"):
+            for query in (f"{name}=x", f"a=b&{name}", f"{name}="):
+                self.assertEqual(
+                    self.refused(document(authorization_endpoint=f"{ISSUER}/a?{query}")),
+                    f"metadata: authorization_endpoint has {name} in its own URL",
+                )
+        read(document(authorization_endpoint=f"{ISSUER}/a?p=b2c"))
+        for methods in (["private_key_jwt"], [], ["none", 7]):
+            self.assertEqual(
+                self.refused(document(token_endpoint_auth_methods_supported=methods)),
+                "metadata: client authentication is none of "
+                "client_secret_basic, client_secret_post",
+            )
+
     def test_algorithms_without_overlap_are_an_operators_matter(self) -> None:
         """Better said here than at each sign-in."""
         self.assertEqual(
