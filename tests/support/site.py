@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.support.application import Application
-from tests.support.certified import PEOPLE, Certified
+from tests.support.certified import PEOPLE, Certified, signing_key
 from tests.support.daemon import DOMAIN, Daemon
 from tests.support.faked_time import FakedTime
 from tests.support.processes import free_port
@@ -43,6 +44,7 @@ def make_site(
     *,
     lean: bool = False,
     issuer: str | None = None,
+    key: rsa.RSAPrivateKey | None = None,
     stepping: bool = False,
     **settings: Any,
 ) -> Site:
@@ -53,6 +55,7 @@ def make_site(
         place: an empty directory.
         lean: see Certified.
         issuer: of somebody who stands in front of the provider.
+        key: of the provider.
         stepping: adding time sets the daemon's clock; otherwise time passes there.
         settings: of the daemon, over the usual.
     """
@@ -63,6 +66,7 @@ def make_site(
         back=[f"{authenticate}/oauth2/callback"],
         after=[f"{authenticate}/.pomerium/signed_out"],
         issuer=issuer,
+        key=key or signing_key(),
         lean=lean,
         people={who: {**claims} for who, claims in PEOPLE.items()},
         # A clock that is set is the daemon's alone.

@@ -46,6 +46,13 @@ class Page:
         assert found is not None, self.text
         return found[1]
 
+    @property
+    def request_id(self) -> str:
+        """The id that the page asks to tell."""
+        found = re.search(r"Request ID <code>([0-9a-f-]+)</code>", self.text)
+        assert found is not None, self.text
+        return found[1]
+
     def form(self, **given: str) -> tuple[str, dict[str, str]]:
         """Return where the page's first form goes, and what it sends."""
         found = re.search(r"<form.*?</form>", self.text, re.DOTALL)
