@@ -26,11 +26,15 @@ from pomeriumd.oidc.keyset import ALGORITHMS
 from pomeriumd.oidc.kinds import KINDS, Claims, Kind, issuer_of
 from pomeriumd.oidc.metadata import OURS, Metadata, issuer_problem, serves_tenants
 from pomeriumd.oidc.refusals import refusal
-from pomeriumd.oidc.waiting import Backoff
+from pomeriumd.oidc.waiting import Backoff, Patience
 from pomeriumd.session.session import Identity
 
 TOKEN_SECONDS = 10.0
 """For the token endpoint: some providers look a person up in slow places."""
+
+LONGEST_REST = 10.0
+"""Seconds for which renewals do not wait for a provider that hangs: about as long, after it is
+back, people whose session must be confirmed first may be told to try again."""
 
 REVOKE_SECONDS = 3.0
 """For revocation: the user is waiting to be signed out."""
@@ -77,6 +81,7 @@ class OIDCProvider:
     _client: ProviderClient = attrs.field(init=False, repr=False)
     _discovery: Discovery = attrs.field(init=False, repr=False)
     _keys: KeySource = attrs.field(init=False, repr=False)
+    _renewals: Patience = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._rules, self.issuer = self._checked()
@@ -100,6 +105,11 @@ class OIDCProvider:
             clock=self._clock,
             backoff=Backoff(clock=self._clock, random=self._random),
             log=self._log,
+        )
+
+        self._renewals = Patience(
+            clock=self._clock,
+            backoff=Backoff(clock=self._clock, random=self._random, longest=LONGEST_REST),
         )
 
     @property
@@ -193,7 +203,7 @@ class OIDCProvider:
             # The settings changed; another provider's refresh token is not for this one.
             raise GrantRefused("refresh: the session is another issuer's")
         form = flow.refresh_form(metadata, self._credentials(), refresh_token)
-        answer = await self._token_answer(form)
+        answer = await self._renewals.ask("token endpoint", lambda: self._token_answer(form))
         if isinstance(answer, flow.Refusal):
             if answer.error == "invalid_grant":
                 raise GrantRefused(_refused(answer))

@@ -21,6 +21,9 @@ T = TypeVar("T")
 LONGEST_PAUSE = 60.0
 """Seconds between two tries at a provider that is down, at most (before jitter)."""
 
+SLOW_SECONDS = 1.0
+"""A failure that took longer kept a person waiting."""
+
 
 def within(
     seconds: float, clock: IReactorTime, work: Coroutine[Deferred[Any], Any, T], what: str
@@ -85,6 +88,7 @@ class Backoff:
 
     _clock: IReactorTime
     _random: Callable[[int], bytes]
+    _longest: float = LONGEST_PAUSE
     _failures: int = attrs.field(default=0, init=False)
     _until: float = attrs.field(default=0.0, init=False)
 
@@ -102,10 +106,52 @@ class Backoff:
         """Wait twice as long as last time, give or take a quarter."""
         # The jitter keeps the replicas from asking in step, when the provider comes back.
         jitter = 0.75 + int.from_bytes(self._random(2), "big") / 131_072
-        pause = min(LONGEST_PAUSE, 2.0 ** min(self._failures, 10)) * jitter
+        pause = min(self._longest, 2.0 ** min(self._failures, 10)) * jitter
         self._failures += 1
         self._until = self._clock.seconds() + pause
 
     def worked(self) -> None:
         """Forget the failures."""
         self._failures = 0
+
+
+@attrs.define(kw_only=True)
+class Patience:
+    """
+    Lets one caller at a time wait for a provider that has kept others waiting for nothing.
+
+    A provider that hangs costs whoever asks it the whole deadline. With this, one of many
+    finds out, and the others hear at once that it is so.
+    """
+
+    _clock: IReactorTime
+    _backoff: Backoff
+    _waiting: int = attrs.field(default=0, init=False)
+
+    async def ask(self, what: str, question: Callable[[], Coroutine[Deferred[Any], Any, T]]) -> T:
+        """
+        Return the answer to the question.
+
+        Args:
+            what: names it in the error's text.
+            question: not begun.
+
+        Raises:
+            ProviderError: the question's own; or it is not asked, since it was not answered
+                a moment ago.
+        """
+        if self._backoff.failing and (self._waiting or self._backoff.left):
+            raise ProviderError(f"{what}: no answer a moment ago, not asked again so soon")
+        began = self._clock.seconds()
+        self._waiting += 1
+        try:
+            answer = await question()
+        except ProviderError:
+            # One that fails at once keeps nobody waiting.
+            if self._clock.seconds() - began >= SLOW_SECONDS:
+                self._backoff.failed()
+            raise
+        finally:
+            self._waiting -= 1
+        self._backoff.worked()
+        return answer

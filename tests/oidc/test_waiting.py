@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import ProviderError
-from pomeriumd.oidc.waiting import Backoff, SingleFlight, within
+from pomeriumd.oidc.waiting import Backoff, Patience, SingleFlight, within
 
 
 async def waiting_for(deferred: Deferred[str]) -> str:
@@ -153,3 +153,79 @@ class BackoffTests(SynchronousTestCase):
         self.assertEqual((backoff.left, backoff.failing), (0, False))
         backoff.failed()
         self.assertEqual(backoff.left, 1)
+
+
+class PatienceTests(SynchronousTestCase):
+    """While a provider hangs, one caller at a time waits for it, and the others hear so."""
+
+    def setUp(self) -> None:
+        """Have a question that the test answers."""
+        self.clock = Clock()
+        self.patience = Patience(
+            clock=self.clock,
+            backoff=Backoff(clock=self.clock, random=lambda _: b"\x80\x00", longest=10),
+        )
+        self.asked: list[Deferred[str]] = []
+
+    def ask(self) -> Deferred[str]:
+        """Ask."""
+
+        async def question() -> str:
+            self.asked.append(Deferred())
+            return await self.asked[-1]
+
+        return Deferred.fromCoroutine(self.patience.ask("token endpoint", question))
+
+    def fail_after(self, seconds: float) -> None:
+        """Ask, and fail so much later."""
+        waiting = self.ask()
+        self.clock.advance(seconds)
+        self.asked[-1].errback(ProviderError("down"))
+        self.assertEqual(str(self.failureResultOf(waiting, ProviderError).value), "down")
+
+    def not_asked(self) -> None:
+        """See that nobody waits any more."""
+        before = len(self.asked)
+        self.assertEqual(
+            str(self.failureResultOf(self.ask(), ProviderError).value),
+            "token endpoint: no answer a moment ago, not asked again so soon",
+        )
+        self.assertEqual(len(self.asked), before)
+
+    def test_many_at_once_while_all_is_well(self) -> None:
+        """Nobody waits for another."""
+        both = [self.ask(), self.ask()]
+        for asked in self.asked:
+            asked.callback("x")
+        self.assertEqual([self.successResultOf(one) for one in both], ["x", "x"])
+
+    def test_after_somebody_waited_for_nothing(self) -> None:
+        """The next ones hear at once; when the pause is over one finds out, and only one."""
+        self.fail_after(5)
+        self.not_asked()
+        self.clock.advance(1)
+        probe = self.ask()
+        self.clock.advance(4)
+        self.not_asked()
+        self.asked[-1].callback("back")
+        self.assertEqual(self.successResultOf(probe), "back")
+        both = [self.ask(), self.ask()]
+        self.assertEqual(len(self.asked), 4)
+        for one in both:
+            self.assertNoResult(one)
+            one.cancel()
+            self.failureResultOf(one, CancelledError)
+
+    def test_the_pause_is_bounded(self) -> None:
+        """A provider that is back is noticed within ten seconds."""
+        for pause in (1, 2, 4, 8, 10, 10):
+            self.fail_after(5)
+            self.clock.advance(pause - 0.1)
+            self.not_asked()
+            self.clock.advance(0.1)
+
+    def test_one_that_fails_at_once(self) -> None:
+        """It keeps nobody waiting, and whoever asks next is not kept from asking."""
+        for _ in range(3):
+            self.fail_after(0.9)
+        self.assertEqual(len(self.asked), 3)
