@@ -62,7 +62,8 @@ class Trail:
         """
         content = self._read(pairs)
         redirect, again = self.goals.known(content.get("redirect")), content.get("again", 0)
-        if redirect is None or now < again + AGAIN_SECONDS:
+        # Further ahead it is of a clock that was set back since, and says nothing.
+        if redirect is None or abs(now - again) < AGAIN_SECONDS:
             return None
         return redirect, self._written(redirect, int(now))
 

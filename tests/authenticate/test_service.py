@@ -618,6 +618,15 @@ class CallbackTests(World):
             self.assertEqual(location(self.back(state)), f"{APP}/a")
             self.time += 600
 
+    def test_starting_over_in_an_hour_to_come(self) -> None:
+        """After the clock was set back a loss of then is none of now."""
+        self.time += 3600
+        for _ in range(2):
+            state = self.at_provider(self.call(self.begin()))
+            del self.own[b"__Host-_pomerium_login_" + state.encode()]
+            self.assertEqual(location(self.back(state)), f"{APP}/a")
+            self.time -= 3600
+
     def test_more_than_an_hour(self) -> None:
         """The cookie no longer counts, even if the browser still sends it."""
         state = self.at_provider(self.call(self.begin()))
