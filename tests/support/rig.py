@@ -68,12 +68,14 @@ class Rig:
         self.settings = make_settings(*routes, **more)
         self.clock = Clock()
         self.clock.advance(NOW)
+        self.set_by = 0.0
+        """Seconds by which the time of day was set; timers go by the clock alone."""
         self.upstreams = MemoryUpstreams()
         self.logged: list[AccessEntry] = []
         self.world = World(
             agent=agent or NoProvider(),
             clock=self.clock,
-            now=self.clock.seconds,
+            now=self.now,
             random=Chance(),
         )
         limits, deadlines = Limits(), Deadlines(self.clock)
@@ -81,7 +83,7 @@ class Rig:
             generation=build(self.settings, SHARED, self.world, limits),
             edge=Edge(
                 upstreams=Upstreams(self.upstreams, limits, deadlines, self.clock),
-                now=self.clock.seconds,
+                now=self.now,
                 clock=self.clock.seconds,
             ),
             limits=limits,
@@ -91,6 +93,10 @@ class Rig:
             run_id="rig",
         )
 
+    def now(self) -> float:
+        """Return seconds since the epoch."""
+        return float(self.clock.seconds()) + self.set_by
+
     def connect(self) -> MemoryClient:
         """Open a connection."""
         client = MemoryClient(ServerConnection(self.front))
@@ -99,7 +105,7 @@ class Rig:
 
     def session(self, identity: Identity = ALICE, **more: Any) -> Session:
         """Return a session at app.example.com that has just begun."""
-        now = int(self.clock.seconds())
+        now = int(self.now())
         given: dict[str, Any] = {
             "id": "session-1",
             "identity": identity,
