@@ -133,7 +133,7 @@ class Certified:
         }
         command = ("node", installed() / "op.mjs", json.dumps(wanted))
         self.process = Running(command, {"NODE_NO_WARNINGS": "1", **self.more})
-        self.process.until('"event":"listening"')
+        self.process.begun('"event":"listening"')
 
     def stop(self) -> None:
         """End it; the store stays."""

@@ -65,7 +65,7 @@ class Daemon:
         twistd = Path(sys.executable).parent / "twistd"
         command = (twistd, "-n", "--pidfile=", "pomerium", "-c", config)
         self.process = Running(command, self.more, self.place)
-        self.process.until("listens on")
+        self.process.begun("listens on")
 
     def stop(self) -> None:
         """End it."""

@@ -73,9 +73,16 @@ class Running:
             self._heard.wait_for(lambda: found() or self._ended, PATIENCE_SECONDS)
             line = found()
         if line is None:
-            self.stop()
             raise AssertionError(f"never said {words!r}, but:\n" + "".join(self.lines))
         return line
+
+    def begun(self, words: str) -> None:
+        """Wait until it has begun, as these words say; end it if it does not."""
+        try:
+            self.until(words)
+        except BaseException:
+            self.stop()
+            raise
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -53,7 +53,7 @@ def test_an_hour_without_it(site: Site) -> None:
 
 
 def test_it_hangs(site: Site) -> None:
-    """The process is stopped by a signal: one page view waits, the ones after it do not."""
+    """The process is stopped by a signal: a page view finds out, and all go on."""
     visitors = [site.signed_in()[0] for _ in range(3)]
     site.time.add(11 * MINUTE)
     site.provider.process.send(signal.SIGSTOP)
@@ -63,6 +63,4 @@ def test_it_hangs(site: Site) -> None:
             assert (page.url, page.status) == (site.daemon.url("app"), 200)
     finally:
         site.provider.process.send(signal.SIGCONT)
-    said = "".join(site.daemon.process.lines)
-    assert said.count("token endpoint: no answer in 10 s") == 2  # the message, and its reason
-    assert said.count("renewal put off by 60 s: token endpoint: no answer a moment ago") == 2
+    site.daemon.process.until("renewal put off by 60 s: token endpoint: no answer in 10 s")
