@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pomeriumd.errors import ProviderError
 from pomeriumd.oidc.client import DEFAULT_SIZE, ProviderClient
@@ -149,6 +150,11 @@ class Discovery:
         left = self._backoff.left
         if left:
             failed = ProviderError(f"discovery: failed a moment ago, next try in {left:.0f} s")
+        elif self._metadata is not None and self._backoff.failing and age < LAST_GOOD_AGE:
+            # It failed the last time. Nobody waits for another try, since what is kept is
+            # good for days; whoever comes next has what came of it.
+            self._flight.get().addErrback(_is_logged)
+            return self._metadata
         else:
             try:
                 return await self._flight.get()
@@ -220,3 +226,7 @@ class Discovery:
             "using the kept metadata of {issuer}, as it cannot be fetched", issuer=self._issuer
         )
         return self._metadata
+
+
+def _is_logged(failed: Failure) -> None:
+    failed.trap(ProviderError)

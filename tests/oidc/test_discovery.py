@@ -233,6 +233,29 @@ class StandInTests(DiscoveryCase):
         self.clock.advance(LAST_GOOD_AGE)
         self.failed()
 
+    def test_nobody_waits_for_one_that_hangs(self) -> None:
+        """After the first who did; each try goes on behind them, and its answer counts."""
+        first = self.got()
+        self.served.body = None
+        self.clock.advance(MAX_AGE)
+        waiting = self.get()
+        self.assertNoResult(waiting)
+        self.clock.advance(5)
+        self.assertEqual(self.successResultOf(waiting), first)
+        for _ in range(3):
+            asked = len(self.served.paths)
+            self.clock.advance(75)
+            for _ in range(3):
+                self.assertEqual(self.got(), first)
+            self.assertEqual(len(self.served.paths), asked + 1)
+            self.clock.advance(5)
+        moved = document(token_endpoint=f"{ISSUER}/elsewhere")
+        self.served.body = json.dumps(moved).encode()
+        self.clock.advance(75)
+        self.got()
+        self.assertEqual(self.got().token_endpoint, f"{ISSUER}/elsewhere")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_from_disk(self) -> None:
         """Over a restart too; and when the provider is back, it is asked."""
         good = self.got()

@@ -595,6 +595,21 @@ class SignInTests(ProviderCase):
                 "token endpoint: status 307, a redirect; none is followed",
             ),
             (status(200, b" " * 262_145), "token endpoint: answer is over 262144 bytes"),
+            *(
+                (
+                    status(200, body),
+                    f"token endpoint: {text} (status 200, application/json)",
+                )
+                for body, text in (
+                    (b'{"id_token":"a","id_token":"b"}', "a name occurs twice in one object"),
+                    (b'{"id_token":', "not JSON at character 12"),
+                    (b'{"id_token":"\xff"}', "not UTF-8"),
+                    (b"[]", "want an object, got a list"),
+                    (b"null", "want an object, got null"),
+                    (b"", "not JSON at character 0"),
+                    (b"[" * 40, "nested deeper than 32 levels"),
+                )
+            ),
         ):
             self.idp.answers["/token"] = answer
             self.assertEqual(str(self.failure(self.exchange(), ProviderError)), text)
