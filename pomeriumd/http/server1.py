@@ -210,6 +210,7 @@ class Server1:
         self._reading = _HEAD
         self._out = None
         self._answered = False
+        self._head_only = False  # or a refused head would be answered as the HEAD before it
         self.expects_continue = False
         if not self._held and not self._eof:
             return []

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.errors import BadMessage, ClientError, PomeriumError, UpstreamBroken
+from pomeriumd.errors import (
+    BadMessage,
+    ClientError,
+    PomeriumError,
+    UpstreamBroken,
+    VersionNotSupported,
+)
 from pomeriumd.http.events import Data, End, Field, Request, Response
 from pomeriumd.http.limits import Limits
 from pomeriumd.http.server1 import Event, Server1
@@ -580,6 +586,18 @@ class PipelineTests(SynchronousTestCase):
         with self.assertRaises(BadMessage) as caught:
             server.next()
         self.assertEqual(str(caught.exception), "no Host")
+
+    def test_a_bad_one_behind_a_head_gets_a_page(self) -> None:
+        """What could not be read was no HEAD: its answer has the body that it announces."""
+        server = Server1(Limits())
+        server.feed(GET.replace(b"GET", b"HEAD"))
+        server.respond(OK)
+        server.end()
+        server.next()
+        with self.assertRaises(VersionNotSupported):
+            server.feed(GET.replace(b"1.1", b"2.0"))
+        server.respond(Response(505, [], 4), close=True)
+        self.assertEqual(server.data(b"page"), b"page")
 
     def test_nothing_follows_a_request_that_closes(self) -> None:
         """Connection: close and HTTP/1.0 end it, whatever was sent behind."""
