@@ -18,6 +18,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from urllib.parse import unquote
 
 import attrs
 import idna
@@ -181,7 +182,7 @@ def _origin(parts: _Parts, found: object) -> Origin:
     return Origin(parts.scheme, bracketed(parts.host), parts.port)
 
 
-_UPSTREAM_PATH = re.compile(r"(?:/[!$&'()*+,;=:@A-Za-z0-9._~%-]*)*")
+_UPSTREAM_PATH = re.compile(r"(?:/(?:[!$&'()*+,;=:@A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*)*")
 
 
 def upstream(found: object) -> UpstreamURL:
@@ -193,7 +194,7 @@ def upstream(found: object) -> UpstreamURL:
         raise Unfit(f"want no query and no fragment, got {shown(str(found))}")
     if not _UPSTREAM_PATH.fullmatch(parts.path):
         raise Unfit(f"want other characters of the path as %XX, got {shown(parts.path)}")
-    if any(segment in (".", "..") for segment in parts.path.split("/")):
+    if any(unquote(segment) in (".", "..") for segment in parts.path.split("/")):
         raise Unfit(f"want a path without . and .. segments, got {shown(parts.path)}")
     return UpstreamURL(parts.scheme, parts.host, parts.port, parts.path.rstrip("/"))
 

@@ -104,7 +104,10 @@ class AddressTests(SynchronousTestCase):
             ("http://a/,3", "not yet: weights, as in 'http://a/,3'; want one URL"),
             ("http://a/?b", "want no query and no fragment, got 'http://a/?b'"),
             ("http://a/b c", "want other characters of the path as %XX, got '/b c'"),
+            ("http://a/%2-0b", "want other characters of the path as %XX, got '/%2-0b'"),
+            ("http://a/b%", "want other characters of the path as %XX, got '/b%'"),
             ("http://a/../b", "want a path without . and .. segments, got '/../b'"),
+            ("http://a/b/%2E.", "want a path without . and .. segments, got '/b/%2E.'"),
         ):
             self.refuses(read, found, text)
 
