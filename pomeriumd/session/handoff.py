@@ -63,7 +63,10 @@ def open_handoff(keys: KeyRing, sealed: str, *, audience: str, now: float) -> Ha
         BadToken: made elsewhere, for another host, altered, or too old.
     """
     content = orjson.loads(unseal(keys, sealed, context=_context(audience)))
-    session = read_session(content["session"])
+    claims = content.get("session")
+    if type(claims) is not dict:
+        raise BadToken("hand-off holds no session")
+    session = read_session(claims)
     expires = second(content, "expires")
     if session.audience != audience:
         raise BadToken("hand-off is for another host")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 
 import attrs
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.crypto.seal import seal
 from pomeriumd.errors import BadToken
 from pomeriumd.session.handoff import Handoff, open_handoff, seal_handoff
 from pomeriumd.session.session import Identity, Session
@@ -70,6 +72,17 @@ class HandoffTests(SynchronousTestCase):
         """A stranger's text gives BadToken and no other error."""
         with self.assertRaises(BadToken):
             self.opened(text)
+
+    def test_another_version_of_ours(self) -> None:
+        """Under our seal, but without a session in it, it is refused like a stranger's."""
+        for content in ({}, {"session": None}, {"session": "s"}, {"session": [1]}):
+            sealed = seal(
+                KEYS,
+                orjson.dumps(content),
+                context=b"handoff 1\napp.example.com:443",
+                random=os.urandom,
+            )
+            self.refused("hand-off holds no session", sealed)
 
     def test_a_person_in_hundreds_of_groups_fits_a_url(self) -> None:
         """With groups up to their bound the whole stays under a request target's 16 KiB."""
