@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pomeriumd.session.claims import GROUP_COUNT
 from pomeriumd.session.groups import GROUPS_SIZE, fitting
 
-names = st.text("abcdeö", min_size=1, max_size=9)
+names = st.text('abcdeö"\\', min_size=1, max_size=9)
 
 
 class FittingTests(SynchronousTestCase):
@@ -32,8 +33,14 @@ class FittingTests(SynchronousTestCase):
         kept = fitting(groups, named)
         rest = iter(dict.fromkeys(groups))
         self.assertTrue(all(group in rest for group in kept))
-        self.assertLessEqual(sum(len(group.encode()) + 3 for group in kept), GROUPS_SIZE)
+        self.assertLessEqual(len(orjson.dumps(kept)), GROUPS_SIZE + 2)
         self.assertLessEqual(len(kept), GROUP_COUNT)
+
+    def test_what_json_escapes_counts_as_it_is_written(self) -> None:
+        """Names full of quotes do not make a session that no URL can carry."""
+        kept = fitting('"' * 250 + str(n) for n in range(40))
+        self.assertLessEqual(len(orjson.dumps(kept)), GROUPS_SIZE + 2)
+        self.assertGreater(len(kept), 10)
 
     def test_a_group_that_is_too_long_is_none(self) -> None:
         """What no token may hold is left out here."""
