@@ -244,7 +244,10 @@ def _check_access_token(given: object, algorithm: str, access_token: str) -> Non
 
 
 def _same(given: object, wanted: str) -> bool:
-    return isinstance(given, str) and hmac.compare_digest(given.encode(), wanted.encode())
+    # JSON can bring lone surrogates, which plain UTF-8 cannot write.
+    return isinstance(given, str) and hmac.compare_digest(
+        given.encode("utf-8", "surrogatepass"), wanted.encode()
+    )
 
 
 def _shown(found: object) -> str:

@@ -279,7 +279,7 @@ class TokenTests(SynchronousTestCase):
 
     def test_nonce_is_the_one_sent(self) -> None:
         """Another, a prefix, none, or no text: all refused (O4)."""
-        for nonce in ("n-2", "n-", "n-11", "", None, 1, ["n-1"], "\u0430"):
+        for nonce in ("n-2", "n-", "n-11", "", None, 1, ["n-1"], "\u0430", "\ud800"):
             self.assertEqual(
                 self.refused(signed_any(claims(nonce=nonce))),
                 ("id-token-nonce", "id token: nonce is not the one that was sent"),
@@ -308,7 +308,7 @@ class TokenTests(SynchronousTestCase):
                     "id token: at_hash is not that of the access token",
                 ),
             )
-        for wrong in ("", 7, ["x"]):
+        for wrong in ("", 7, ["x"], "\ud800"):
             token = signed_any(claims(at_hash=wrong))
             self.assertEqual(self.refused(token, access_token="access")[0], "id-token-access-token")
 
