@@ -194,7 +194,7 @@ def upstream(found: object) -> UpstreamURL:
         raise Unfit(f"want no query and no fragment, got {shown(str(found))}")
     if not _UPSTREAM_PATH.fullmatch(parts.path):
         raise Unfit(f"want other characters of the path as %XX, got {shown(parts.path)}")
-    if any(unquote(segment) in (".", "..") for segment in parts.path.split("/")):
+    if any(segment in (".", "..") for segment in unquote(parts.path).split("/")):
         raise Unfit(f"want a path without . and .. segments, got {shown(parts.path)}")
     return UpstreamURL(parts.scheme, parts.host, parts.port, parts.path.rstrip("/"))
 

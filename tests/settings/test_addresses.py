@@ -108,6 +108,7 @@ class AddressTests(SynchronousTestCase):
             ("http://a/b%", "want other characters of the path as %XX, got '/b%'"),
             ("http://a/../b", "want a path without . and .. segments, got '/../b'"),
             ("http://a/b/%2E.", "want a path without . and .. segments, got '/b/%2E.'"),
+            ("http://a/b%2f./c", "want a path without . and .. segments, got '/b%2f./c'"),
         ):
             self.refuses(read, found, text)
 
