@@ -3,6 +3,7 @@
 #   make demo     sign in at a proxy of your own, with an application behind it
 #   make test     the tests that need nothing but Python
 #   make system   those that need root or Debian packages (a browser, nginx ...)
+#   make fuzz     search for inputs that break a law; SECONDS=60 for each harness
 #   make lint     style, types, and who may import whom
 #   make venv     .venv/ from requirements.lock, alone
 #   make lock     requirements.lock anew, from setup.cfg
@@ -15,10 +16,12 @@ STAMP := $(VENV)/.stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PIP_TOOLS := 7.6.2
 ARGS ?=
+SECONDS ?= 60
+HARNESS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test system lint demo lock clean clean-demo
+.PHONY: help venv test system fuzz lint demo lock clean clean-demo
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -40,6 +43,16 @@ test: $(STAMP)
 system: $(STAMP)
 	$(BIN)/python -m pytest -m system -rs $(ARGS)
 
+# atheris lies beside .venv and not in it: 35 MB that nothing else uses.
+build/fuzz/.stamp: tests/fuzz/requirements.lock $(STAMP)
+	@rm -rf build/fuzz/atheris
+	@$(PIP) install --no-deps --require-hashes --only-binary :all: --target build/fuzz/atheris \
+	  -r tests/fuzz/requirements.lock
+	@touch $@
+
+fuzz: build/fuzz/.stamp
+	@nice -n 19 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(HARNESS)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,6 +70,10 @@ lock:
 	  --all-extras --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	  --output-file requirements.lock setup.cfg
+	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet \
+	  --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	  --output-file tests/fuzz/requirements.lock tests/fuzz/requirements.in
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
