@@ -12,7 +12,7 @@ import re
 
 from pomeriumd.errors import PomeriumError
 from pomeriumd.http.cookies import cookies, set_cookie, without
-from pomeriumd.session.cookies import CANDIDATES, VALUE_SIZE, CookieShape, is_ours, read, write
+from pomeriumd.session.cookies import VALUE_SIZE, CookieShape, is_ours, read, write
 from tests.fuzz.daemon import nothing_of_ours_fails
 from tests.fuzz.harness import Harness, Input
 from tests.support.rig import Rig, request
@@ -21,6 +21,9 @@ from tests.support.settings import route
 RIG = Rig(route(allowed_users=("alice@example.com",)))
 
 TOKEN = RIG.token().encode("ascii")
+
+CANDIDATES = 8
+"""Values of one name that are tried: seven of others may stand in front of ours."""
 
 OURS = is_ours("_pomerium")
 
@@ -186,6 +189,10 @@ HARNESS = Harness(
         b"\x02\x00\x02a\nb\n/c d\n.example.com\n",
         b"\x02\x01\x01_pomerium\n\n/\nexample.com\n",
         b"\x02\x01\x03a;b\nc,d\nx\n-\n",
+        b"\x02\x00\x00a\nb; Domain=evil.example\n/\n\n",
+        b"\x02\x00\x00a\nb\n/; Domain=evil.example\n\n",
+        b"\x02\x00\x00a\nb\n/\nevil.example; a=b\n",
+        b"\x01\x00\x40" + b"; ".join([b"__Host-_pomerium=x"] * 7) + b"\n",
     ),
     words=(
         b"; ",

@@ -104,6 +104,7 @@ def _h11_reads_what_came(wire: bytes, outcome: Served) -> None:
     assert len(theirs) >= len(outcome.whole), (outcome, theirs)
     for (request, body, end), message in zip(outcome.whole, theirs, strict=False):
         assert message.whole, (request, message)
+        assert message.says_its_size_once, message
         method, target = message.line
         assert method == request.method, (request, message)
         assert target.endswith(request.query or b""), (request, message)
@@ -236,6 +237,23 @@ _MESSAGES = (
     post(b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n") + GET,
     post(b"Transfer-Encoding: chunked\r\n", b"5;a=b\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n") + GET,
     post(b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", b"0\r\n\r\n"),
+    post(b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n" + GET),
+    post(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"),
+    post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", b"0\r\n\r\n"),
+    post(b"Transfer-Encoding:\x0bchunked\r\n", b"0\r\n\r\n"),
+    post(b"Content-Length: 5\r\nContent-Length: 6\r\n", b"hello!"),
+    post(b"Content-Length: +5\r\n", b"hello"),
+    post(b"Content-Length : 5\r\n", b"hello"),
+    post(b"X: a\r\n Content-Length: 5\r\n", b"hello"),
+    post(b"X: a\rContent-Length: 5\r\n", b"hello"),
+    post(b"X: a\nContent-Length: 5\r\n", b"hello"),
+    post(b"Content_Length: 5\r\n", b"hello"),
+    post(b"X: \xff\r\n"),
+    post(b"X: \x00\r\n"),
+    post(b"Connection: X-Request-Id, Cookie\r\n"),
+    get(b"/", b"Host: b.example\r\n"),
+    get(b"http://b.example/"),
+    get(b"/\xc3\xa4#x"),
     post(b"X_Forwarded-For: 1\r\nX-Pomerium-Jwt-Assertion: x\r\nForwarded: for=1\r\n"),
 )
 

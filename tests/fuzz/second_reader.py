@@ -36,6 +36,12 @@ class Message(NamedTuple):
     take such trailers off."""
     whole: bool
 
+    @property
+    def says_its_size_once(self) -> bool:
+        """Whether it has one field at most that says where its body ends."""
+        names = [name for name, _ in self.fields]
+        return names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
+
     def has(self, trailers: tuple[Field, ...]) -> bool:
         """Say whether these stand among its trailers, in this order."""
         rest = iter(self.trailers or ())

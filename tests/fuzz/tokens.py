@@ -229,9 +229,9 @@ def _handoff(given: Input) -> None:
             "redirect": HANDOFF.redirect,
             "expires": HANDOFF.expires,
         },
-        given,
+        Input(given.octets(given.number() % 16)),
     )
-    if given.left and isinstance(content.get("session"), dict):
+    if isinstance(content.get("session"), dict):
         content["session"] = edited(content["session"], given)
     sealed = _sealed(SHARED.handoff, content, f"handoff 1\n{APP}")
     if sealed is None:
@@ -379,7 +379,40 @@ _EDITS = (
     b'\x08\x04\x08\x00\x01\x0b""""',
     b"\x09\x06\xff\x01\\",
     b"\x0d\x02\x06\x09\x05\x03\x03\x02ab",
+    b"\x02\x03\x05other",
+    b"\x06\x02\x09",
+    b"\x09\x01\x0f",
 )
+_ODD: tuple[dict[str, Any], ...] = (
+    {"aud": "another"},
+    {"aud": ["another"], "azp": "pomerium"},
+    {"aud": ["pomerium", "another"]},
+    {"aud": ["pomerium", "another"], "azp": "another"},
+    {"iss": "https://evil.example"},
+    {"exp": NOW - 61},
+    {"exp": 1e300},
+    {"iat": NOW + 61},
+    {"nbf": NOW + 61},
+    {"nonce": None},
+    {"sub": ""},
+    {"sub": ["alice"]},
+    {"email": "alice@evil.example@example.com"},
+    {"email_verified": "true"},
+    {"email_verified": False},
+    {"groups": {"a": 1}, "cognito:groups": ["x"]},
+    {"name": "a\nb"},
+)
+
+
+def _flipped() -> list[bytes]:
+    """Return each good token with one character of it changed, in its middle or at its end."""
+    flipped = []
+    for _, made in _PLACES:
+        for at in (len(made) // 2, len(made) - 1):
+            other = "B" if made[at] == "A" else chr(ord(made[at]) ^ 1)
+            flipped.append((made[:at] + other + made[at + 1 :]).encode())
+    return flipped
+
 
 HARNESS = Harness(
     name="tokens",
@@ -387,7 +420,9 @@ HARNESS = Harness(
     seeds=(
         *(bytes((0, number)) + made.encode() for number, (_, made) in enumerate(_PLACES)),
         *(bytes((0, number + 1)) + made.encode() for number, (_, made) in enumerate(_PLACES[:-1])),
-        *(bytes((kind,)) + edit for kind in (1, 2, 3) for edit in _EDITS),
+        *(bytes((0, number // 2)) + text for number, text in enumerate(_flipped())),
+        *(kind + edit for kind in (b"\x01", b"\x02\x00", b"\x03") for edit in _EDITS),
+        *(b"\x02%c%b" % (len(edit), edit) for edit in _EDITS),
         *(b"\x04\x00" + edit for edit in _EDITS),
         b"\x04\x03\x00\x01\x05",
         *(
@@ -397,10 +432,13 @@ HARNESS = Harness(
                 b'{"alg":"EdDSA"}',
                 b'{"alg":"none","kid":"k1"}',
                 b'{"alg":"EdDSA","alg":"ES256","kid":"k1"}',
+                b'{"alg":"ES256","alg":"EdDSA","kid":"k1"}',
                 b'{"alg":"EdDSA","kid":"k1","crit":["b64"],"b64":false}',
                 b'{"alg":"HS256","typ":"at+jwt"}',
             )
         ),
+        *(b"\x05\n" + json.dumps(CLAIMS | odd).encode() for odd in _ODD),
+        b'\x05\n{"sub":"bob",' + json.dumps(CLAIMS).encode()[1:],
         b'\x05\n{"nonce":"\\ud800","aud":["pomerium","b"],"iss":"https://id.example.com"}',
         b"\x05\n" + b'[{"a":' * 40,
     ),

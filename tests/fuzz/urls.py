@@ -249,6 +249,8 @@ _TEXTS: dict[Callable[[bytes], None], tuple[bytes, ...]] = {
         b"https://app.example.com@evil/",
         b"https:\\\\evil/",
         b"https://app.example.com:443@evil/",
+        b"https://app.example.com\\@evil/",
+        b"https://app.example.com/\\evil",
         b"//evil",
         b" javascript:alert(1)",
     ),
