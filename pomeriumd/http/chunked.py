@@ -28,6 +28,8 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(" + _EXTENSIONS + rb")\r\n")
 
 _SIZE_SO_FAR = re.compile(rb"(?:[0-9A-Fa-f]{1,16}" + _EXTENSIONS + rb"\r?)?")
 
+_BARE = re.compile(rb"(?<!\r)\n")
+
 
 def chunk(octets: bytes) -> bytes:
     """Return a piece of a body as one chunk; b"" for an empty one, which would end it."""
@@ -127,6 +129,9 @@ class ChunkedReader:
         if (len(buffer) if end < 0 else end + 4) > self.bound:
             raise BadMessage(f"trailers of more than {self.bound} bytes")
         if end < 0:
+            # Whoever takes it for a line's end sees another message behind these trailers.
+            if _BARE.search(buffer):
+                raise BadMessage("trailers have a line that ends in LF alone")
             self._held = buffer
             return
         self.trailers = trailers_that_may_pass(read_fields(buffer[: end + 2]))

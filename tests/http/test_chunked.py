@@ -99,6 +99,13 @@ class ReadTests(SynchronousTestCase):
         if ours is not None and not ours[1]:
             self.assertEqual(llhttp(octets), ours[0])
 
+    def test_a_bare_line_feed_in_trailers_ends_it_at_once(self) -> None:
+        """Nothing is waited for: a reader that takes it for an end sees the next message there."""
+        for trailers in (b"\n", b"A: b\n", b"A: b\n\r\nGET / HTTP/1.1\r\n", b"A: b\r\n\n"):
+            with self.assertRaises(BadMessage) as caught:
+                ChunkedReader(100).feed(b"0\r\n" + trailers)
+            self.assertEqual(str(caught.exception), "trailers have a line that ends in LF alone")
+
     @given(st.lists(st.binary(max_size=30), max_size=5), st.lists(st.integers(0, 99)))
     def test_any_cutting_gives_the_same(self, chunks: list[bytes], places: list[int]) -> None:
         """Cuts mean nothing, and what is behind the message is kept byte by byte."""
