@@ -15,7 +15,7 @@ import attrs
 from pomeriumd.errors import UpstreamBroken
 from pomeriumd.http.client1 import Client1
 from pomeriumd.http.events import Data, End, Response
-from pomeriumd.http.fields import ENDS_HERE
+from pomeriumd.http.fields import ENDS_HERE, field_lines
 from pomeriumd.http.limits import Limits
 from tests.fuzz.daemon import nothing_of_ours_fails
 from tests.fuzz.harness import Harness, Input, cuttings, the_same
@@ -88,7 +88,9 @@ def heard(asked: Asked, pieces: list[bytes], end: int, limits: Limits = LIMITS) 
         limits: the bounds.
     """
     client = Client1(limits)
-    client.request(asked.method, b"/x", [(b"host", b"a")], asked.length, upgrade=asked.upgrade)
+    client.request(
+        asked.method, b"/x", field_lines([(b"host", b"a")]), asked.length, upgrade=asked.upgrade
+    )
     if asked.sent:
         client.data(b"b" * asked.sent)
     if asked.sent == asked.length:
