@@ -4,15 +4,18 @@
 #   make test     the tests that need nothing but Python
 #   make system   those that need root or Debian packages (a browser, nginx ...)
 #   make fuzz     search for inputs that break a law; SECONDS=60 for each harness
+#   make bench    what a request costs, ours and others' (needs Debian packages; it names them)
 #   make lint     style, types, and who may import whom
 #   make venv     .venv/ from requirements.lock, alone
-#   make lock     requirements.lock anew, from setup.cfg
+#   make lock     requirements.lock anew, from setup.cfg; `make bench-lock` the bench's
 #   make clean    remove what was built; `make clean-demo` the demo's keys as well
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+BENCH := build/bench
+BENCH_STAMP := $(BENCH)/.stamp
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PIP_TOOLS := 7.6.2
 ARGS ?=
@@ -21,7 +24,7 @@ HARNESS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test system fuzz lint demo lock clean clean-demo
+.PHONY: help venv test system fuzz bench lint demo lock bench-lock pip-tools clean clean-demo
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -53,6 +56,17 @@ build/fuzz/.stamp: tests/fuzz/requirements.lock $(STAMP)
 fuzz: build/fuzz/.stamp
 	@nice -n 19 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(HARNESS)
 
+bench: $(STAMP) $(BENCH_STAMP)
+	@exec $(BIN)/python -m bench $(ARGS)
+
+# Envoy and matplotlib, in an environment of their own: nothing of ours needs them.
+$(BENCH_STAMP): bench/requirements.lock
+	@echo "Making $(BENCH)/ from bench/requirements.lock; this takes a minute, once."
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install \
+	  --no-deps --require-hashes -r bench/requirements.lock
+	@touch $@
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,22 +77,27 @@ demo: $(STAMP)
 	@exec $(BIN)/pomeriumd demo $(ARGS)
 
 # In an environment of its own: pip-tools is needed for nothing else.
-lock:
+COMPILE := build/lock/bin/pip-compile --quiet --allow-unsafe --generate-hashes --strip-extras \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+
+lock: pip-tools
+	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) --all-extras \
+	  --output-file requirements.lock setup.cfg
+	CUSTOM_COMPILE_COMMAND='make lock' $(COMPILE) \
+	  --output-file tests/fuzz/requirements.lock tests/fuzz/requirements.in
+
+bench-lock: pip-tools
+	CUSTOM_COMPILE_COMMAND='make bench-lock' $(COMPILE) \
+	  --output-file bench/requirements.lock bench/requirements.in
+
+pip-tools:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip --disable-pip-version-check --quiet install pip-tools==$(PIP_TOOLS)
-	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet \
-	  --all-extras --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url \
-	  --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-	  --output-file requirements.lock setup.cfg
-	CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet \
-	  --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url \
-	  --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-	  --output-file tests/fuzz/requirements.lock tests/fuzz/requirements.in
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache twisted/plugins/dropin.cache
-	find pomeriumd tests twisted -name __pycache__ -prune -exec rm -rf {} +
+	find pomeriumd tests bench twisted -name __pycache__ -prune -exec rm -rf {} +
 
 clean-demo:
 	rm -rf .demo

@@ -99,9 +99,9 @@ class Children:
     _patience: float = STOP_SECONDS
     _running: list[Child] = attrs.Factory(list)
 
-    def start(self, program: Program) -> None:
+    def start(self, program: Program) -> Child:
         """
-        Start one.
+        Start one, and return it.
 
         Raises:
             ChildEnded: there is no such program.
@@ -121,7 +121,9 @@ class Children:
                 )
         except OSError as error:
             raise ChildEnded(f"{program.name} cannot be started: {error}") from error
-        self._running.append(Child(program, process))
+        child = Child(program, process)
+        self._running.append(child)
+        return child
 
     def wait_until_ready(self, seconds: float, tell: Callable[[Program], None]) -> None:
         """

@@ -1,0 +1,114 @@
+"""A proxy under measurement: what to start, where it listens, which core it gets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from pomeriumd.cli.demo.children import Program
+
+HOST = "127.0.0.1"
+
+SYSTEM_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+"""Debian keeps daemons where a user's path does not lead."""
+
+
+@attrs.frozen(kw_only=True)
+class Ground:
+    """What all chains of one run share."""
+
+    directory: Path
+    """For configuration, logs and requests; gone when the run is over."""
+    proxy_core: int
+    """Whichever proxy is measured runs there, and nothing else of ours."""
+    other_core: int
+    """Client, upstream and identity provider run there."""
+    certificate: Path
+    """PEM, EC P-256, for ``localhost`` and every name under ``bench.localhost``."""
+    key: Path
+    upstream_port: int
+
+
+@attrs.frozen(kw_only=True)
+class Ports:
+    """Where one proxy listens; None for what it does not offer."""
+
+    plain: int | None
+    tls: int | None
+
+    def of(self, *, secure: bool) -> int:
+        """Return the port for requests over TLS, or for plain ones."""
+        port = self.tls if secure else self.plain
+        if port is None:
+            raise LookupError(f"no port for {'TLS' if secure else 'plain HTTP'}")
+        return port
+
+    def all(self) -> list[int]:
+        """Return every port there is."""
+        return [port for port in (self.plain, self.tls) if port is not None]
+
+
+@attrs.frozen(kw_only=True)
+class Chain:
+    """A proxy between client and upstream."""
+
+    program: Program
+    ports: Ports
+    log: Path | None = None
+    """Its access log, where it writes one."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that the kernel gives; all are held until all are known."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for each in held:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in held]
+    finally:
+        for each in held:
+            each.close()
+
+
+def program(
+    name: str,
+    command: Sequence[str],
+    *,
+    core: int,
+    directory: Path,
+    ports: Sequence[int],
+    environment: Mapping[str, str] | None = None,
+) -> Program:
+    """Return what starts this command on one core; it is ready when it listens everywhere."""
+    inherited = {key: os.environ[key] for key in ("LANG", "TZ") if key in os.environ}
+    return Program(
+        name,
+        ["taskset", "-c", str(core), *command],
+        directory / f"{name}.out",
+        lambda: all(_listens(port) for port in ports),
+        # Its own home: nothing that somebody keeps in theirs changes a figure.
+        {"PATH": SYSTEM_PATH, "HOME": str(directory), **inherited, **(environment or {})},
+    )
+
+
+def find(name: str) -> str:
+    """
+    Return the path of a program of Debian's.
+
+    Raises:
+        LookupError: it is not there.
+    """
+    found = shutil.which(name, path=SYSTEM_PATH)
+    if found is None:
+        raise LookupError(name)
+    return found
+
+
+def _listens(port: int) -> bool:
+    with socket.create_connection((HOST, port), 1):
+        return True

@@ -1,0 +1,89 @@
+"""The client: wrk with one thread and 32 connections, and what it counted."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import attrs
+
+from bench.chain import HOST, SYSTEM_PATH, find
+from pomeriumd.cli.demo.children import die_with_parent
+
+CONNECTIONS = 32
+
+SCRIPT = Path(__file__).with_name("load.lua")
+
+SPARE_SECONDS = 60
+"""What wrk may take above the time of its load, to read its requests and to begin."""
+
+
+@attrs.frozen(kw_only=True)
+class Load:
+    """What one run of wrk came to."""
+
+    requests: int
+    seconds: float
+    p50: float
+    """Milliseconds, as p99."""
+    p99: float
+    refused: int
+    """Answers with a status of 400 and above."""
+    broken: int
+    """Connections that could not be had, read or written, and answers that did not come."""
+
+
+class LoadFailed(Exception):
+    """wrk did not run to its end."""
+
+
+def write(requests: Iterable[bytes], where: Path) -> None:
+    """Write requests for the script; none of them may hold a NUL."""
+    where.write_bytes(b"\0".join(requests))
+
+
+def run(*, port: int, secure: bool, seconds: int, requests: Path, core: int) -> Load:
+    """
+    Put the load on.
+
+    Raises:
+        LoadFailed: wrk says why.
+    """
+    url = f"https://localhost:{port}/" if secure else f"http://{HOST}:{port}/"
+    command = [
+        *("taskset", "-c", str(core), find("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"),
+        *("--timeout", "5s", "-s", str(SCRIPT), url, "--", str(requests)),
+    ]
+    parent, libc = os.getpid(), ctypes.CDLL(None)
+    with subprocess.Popen(  # noqa: S603  # a command of our own
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={"PATH": SYSTEM_PATH},
+        start_new_session=True,
+        # Safe before exec: there is one thread, and it only makes system calls.
+        preexec_fn=lambda: die_with_parent(parent, libc),  # noqa: PLW1509
+    ) as wrk:
+        try:
+            said, _ = wrk.communicate(timeout=seconds + SPARE_SECONDS)
+        except BaseException:
+            wrk.kill()
+            raise
+    last = said.rstrip().rpartition("\n")[2]
+    if wrk.returncode != 0 or not last.startswith("{"):
+        raise LoadFailed(f"wrk ended with {wrk.returncode}:\n{said}")
+    counts = json.loads(last)
+    return Load(
+        requests=counts["requests"],
+        seconds=counts["microseconds"] / 1e6,
+        p50=counts["p50"] / 1e3,
+        p99=counts["p99"] / 1e3,
+        refused=counts["status"],
+        broken=counts["connect"] + counts["read"] + counts["write"] + counts["timeout"],
+    )

@@ -1,0 +1,138 @@
+"""
+pomeriumd, as an operator runs it: twistd, a settings file, everything else by default.
+
+There are fifty routes for members of a group and a public one; every request goes to the
+access log, a file.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import subprocess
+from pathlib import Path
+
+import attrs
+import yaml
+
+from bench.certificate import DOMAIN
+from bench.chain import HOST, Chain, Ground, Ports, free_ports, program
+from bench.traffic import ROUTES, SESSIONS, host, request
+
+PUBLIC = f"public.{DOMAIN}"
+AUTHENTICATE = f"https://authenticate.{DOMAIN}"
+PROVIDER = "https://id.example.com"
+"""Nobody signs in while we measure, so nobody asks it."""
+
+MINT = Path(__file__).with_name("mint.py")
+MINT_SECONDS = 120
+
+
+@attrs.frozen
+class Checkout:
+    """A working tree of the project with its own ``.venv``."""
+
+    root: Path
+    secret: str = attrs.field(
+        factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode("ascii"), repr=False
+    )
+
+    def program(self, name: str) -> Path:
+        """Return a program of its environment."""
+        return self.root / ".venv" / "bin" / name
+
+    def tokens(self, count: int) -> list[str]:
+        """Return new session tokens: the n-th is for the n-th host, and no two are equal."""
+        order = {
+            "count": count,
+            "people": SESSIONS,
+            "hosts": [host(number) for number in range(ROUTES)],
+            "shared_secret": self.secret,
+            "issuer": AUTHENTICATE,
+            "provider": PROVIDER,
+        }
+        done = subprocess.run(  # noqa: S603  # a command of our own
+            [self.program("python"), MINT],
+            cwd=self.root,
+            input=json.dumps(order),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=MINT_SECONDS,
+        )
+        return done.stdout.split()
+
+
+def chain(ground: Ground, checkout: Checkout, name: str, *, secure: bool) -> Chain:
+    """Return a daemon of that checkout, with TLS or without."""
+    (port,) = free_ports(1)
+    here = ground.directory / name
+    here.mkdir()
+    to = f"http://{HOST}:{ground.upstream_port}"
+    policy: list[dict[str, object]] = [
+        {"from": f"https://{host(number)}", "to": to, "allowed_groups": ["staff"]}
+        for number in range(ROUTES)
+    ]
+    public = {"from": f"https://{PUBLIC}", "to": to, "allow_public_unauthenticated_access": True}
+    policy.append(public)
+    pair = {"cert": str(ground.certificate), "key": str(ground.key)}
+    settings = {
+        "address": f"{HOST}:{port}",
+        **({"certificates": [pair]} if secure else {"insecure_server": True}),
+        "shared_secret": checkout.secret,
+        "cookie_secret": base64.b64encode(secrets.token_bytes(32)).decode("ascii"),
+        "authenticate_service_url": AUTHENTICATE,
+        "idp_provider": "oidc",
+        "idp_provider_url": PROVIDER,
+        "idp_client_id": "bench",
+        "idp_client_secret": "bench",
+        "state_dir": str(here / "state"),
+        "policy": policy,
+    }
+    where = here / "config.yaml"
+    where.touch(mode=0o600)
+    where.write_text(yaml.safe_dump(settings, sort_keys=False))
+    log = here / "log.jsonl"
+    twistd = [str(checkout.program("twistd")), "-n", "--pidfile=", f"--logfile={log}"]
+    started = program(
+        name,
+        [*twistd, "pomerium", "-c", str(where)],
+        core=ground.proxy_core,
+        directory=ground.directory,
+        ports=[port],
+    )
+    ports = Ports(plain=None, tls=port) if secure else Ports(plain=port, tls=None)
+    return Chain(program=started, ports=ports, log=log)
+
+
+@attrs.frozen
+class SignedIn:
+    """
+    Requests with sessions.
+
+    Args:
+        once: each with a session that the daemon has not seen; else a thousand, new for
+            each load, so that none of them gets so old that it would be renewed.
+    """
+
+    checkout: Checkout
+    once: bool
+    signed_in: bool = attrs.field(default=True, init=False)
+
+    def requests(self, count: int) -> list[bytes]:
+        """Return them."""
+        tokens = self.checkout.tokens(count if self.once else SESSIONS)
+        return [
+            request(host(number), "/documents/4711", _cookie(token))
+            for number, token in enumerate(tokens)
+        ]
+
+    def one(self, path: str, *, signed_in: bool) -> tuple[str, bytes]:
+        """Return one for another path."""
+        cookie = _cookie(self.checkout.tokens(1)[0]) if signed_in else ""
+        return host(0), request(host(0), f"/{path}", cookie)
+
+
+def _cookie(token: str) -> str:
+    return f"__Host-_pomerium={token}"

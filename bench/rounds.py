@@ -1,0 +1,145 @@
+"""Rounds over all rungs in turn: what disturbs one minute disturbs no rung alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+
+import attrs
+
+from bench import accounting, load
+from bench.load import CONNECTIONS, Load
+from bench.stand import Lane, Stand
+
+WARM_SECONDS = 1
+"""Before each measured load: connections to the upstream open, sessions become known."""
+
+FIRST_RATE = 20_000
+"""Requests a second that may be sent but once, for the first load; then what it came to."""
+
+MORE = 1.5
+"""How many more of these than the rate of the load before asks for."""
+
+LINE_SIZE = 100
+"""Bytes; every line of an access log is longer."""
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """One load on one rung."""
+
+    requests: int
+    seconds: float
+    processor_seconds: float
+    """Of all processes of the proxy."""
+    p50: float
+    p99: float
+    others: float
+    """Part of the proxy's core that went to strangers meanwhile, 0 to 1."""
+    stolen: float
+    """Part of the proxy's core that the hypervisor took away, 0 to 1; in ``others``, too."""
+    faults: tuple[str, ...]
+    """Why this counts for nothing; empty if it counts."""
+
+    @property
+    def microseconds(self) -> float:
+        """Return processor time for each request."""
+        return self.processor_seconds / self.requests * 1e6
+
+    @property
+    def rate(self) -> float:
+        """Return requests a second."""
+        return self.requests / self.seconds
+
+
+def run(
+    stand: Stand, rounds: int, seconds: int, tell: Callable[[int, Lane, Sample], None]
+) -> dict[str, list[Sample]]:
+    """
+    Measure, and return the samples of each rung in the order of the rounds.
+
+    Args:
+        stand: it runs, and has been looked at.
+        rounds: how many.
+        seconds: of each load.
+        tell: called with the number of the round, the lane and its sample.
+    """
+    samples: dict[str, list[Sample]] = {lane.rung.name: [] for lane in stand.lanes}
+    for number in range(rounds):
+        # To and fro: what grows steadily over a round favours nobody.
+        for lane in stand.lanes if number % 2 == 0 else reversed(stand.lanes):
+            sample = _measure(stand, lane, seconds)
+            samples[lane.rung.name].append(sample)
+            tell(number, lane, sample)
+    return samples
+
+
+def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
+    where = stand.ground.directory / "requests"
+    count = FIRST_RATE * WARM_SECONDS
+    load.write(lane.traffic.requests(count), where)
+    warm = _load(stand, lane, WARM_SECONDS, where)
+    if lane.traffic.once:
+        count = int(warm.requests / warm.seconds * seconds * MORE) + CONNECTIONS
+        load.write(lane.traffic.requests(count), where)
+    root, core = lane.child.process.pid, stand.ground.proxy_core
+    log_size, answered = _size(lane.chain.log), stand.upstream.requests()
+    began, busy, used = monotonic(), accounting.core(core), accounting.used(root)
+    done = _load(stand, lane, seconds, where)
+    used = accounting.used(root) - used
+    now = accounting.core(core)
+    took = monotonic() - began
+    answered = stand.upstream.requests() - answered
+    return Sample(
+        requests=done.requests,
+        seconds=done.seconds,
+        processor_seconds=used,
+        p50=done.p50,
+        p99=done.p99,
+        others=max(0.0, now.busy - busy.busy - used) / took,
+        stolen=(now.stolen - busy.stolen) / took,
+        faults=tuple(
+            _faults(
+                done,
+                answered,
+                count if lane.traffic.once else None,
+                None if lane.chain.log is None else _size(lane.chain.log) - log_size,
+            )
+        ),
+    )
+
+
+def _load(stand: Stand, lane: Lane, seconds: int, where: Path) -> Load:
+    return load.run(
+        port=lane.port,
+        secure=lane.rung.secure,
+        seconds=seconds,
+        requests=where,
+        core=stand.ground.other_core,
+    )
+
+
+def _faults(done: Load, answered: int, once: int | None, logged: int | None) -> Sequence[str]:
+    """Return what is wrong with a load."""
+    faults = []
+    if done.requests == 0:
+        faults.append("no answer at all")
+    if done.refused:
+        faults.append(f"{done.refused} answers of 400 and above")
+    if done.broken:
+        faults.append(f"{done.broken} socket errors")
+    # wrk calls a redirection a success; but an upstream that was not asked gives it away.
+    # Each connection may have left one behind when its time was over, in the load before
+    # as well, which the proxy then was still about to send.
+    if not done.requests <= answered <= done.requests + 2 * CONNECTIONS:
+        faults.append(f"{done.requests} answers, but {answered} of the upstream")
+    if once is not None and done.requests > once - CONNECTIONS:
+        faults.append(f"only {once} sessions for {done.requests} requests")
+    if logged is not None and logged < done.requests * LINE_SIZE:
+        faults.append(f"only {logged} bytes of access log for {done.requests} requests")
+    return faults
+
+
+def _size(log: Path | None) -> int:
+    return log.stat().st_size if log is not None else 0
