@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import attrs
 
 from bench.chain import HOST, Chain, Ground, Ports, find, free_ports, program
-from bench.traffic import ROUTES, SESSIONS, request
+from bench.traffic import ROUTES, SESSIONS, document, request
 from pomeriumd.cli.demo.children import Program
 
 MODULES = Path("/usr/lib/apache2/modules")
@@ -56,15 +56,17 @@ def provider(ground: Ground) -> Provider:
     return Provider(program=started, port=port)
 
 
-def chain(ground: Ground, provider: Provider, cache: str = "shm") -> Chain:
-    """Return Apache with Debian's own bounds for its threads."""
+def chain(ground: Ground, provider: Provider) -> Chain:
+    """
+    Return Apache with as many threads as Debian allows it.
+
+    None of its processes ends for being spare: the client would lose connections.
+    """
     plain, tls = free_ports(2)
     here = ground.directory
     log = here / "apache.access.log"
     loads = "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in NEEDED)
     routes = "\n".join(_route(number, ground.upstream_port) for number in range(ROUTES))
-    (here / "oidc").mkdir(mode=0o777)
-    (here / "oidc").chmod(0o777)
     where = here / "apache.conf"
     where.write_text(
         f"""\
@@ -79,7 +81,7 @@ User www-data
 Group www-data
 StartServers 2
 MinSpareThreads 25
-MaxSpareThreads 75
+MaxSpareThreads 150
 ThreadLimit 64
 ThreadsPerChild 25
 MaxRequestWorkers 150
@@ -100,8 +102,8 @@ OIDCScope "openid email profile"
 OIDCRemoteUserClaim email
 OIDCSessionInactivityTimeout 3600
 OIDCSessionMaxDuration 50400
-OIDCCacheType {cache}
-{f"OIDCCacheDir {here}/oidc" if cache == "file" else "OIDCCacheShmMax 4000"}
+OIDCCacheType shm
+OIDCCacheShmMax 4000
 <Location />
   AuthType openid-connect
   Require all denied
@@ -151,14 +153,14 @@ class SignedIn:
     def requests(self, count: int) -> list[bytes]:
         """Return one for each session."""
         return [
-            request(NAME, f"/r{number % ROUTES}/documents/4711", cookie)
+            request(NAME, f"/r{number % ROUTES}{document(number)}", browser=number, cookie=cookie)
             for number, cookie in enumerate(self.cookies)
         ]
 
     def one(self, path: str, *, signed_in: bool) -> tuple[str, bytes]:
         """Return one for another path."""
         cookie = self.cookies[0] if signed_in else ""
-        return NAME, request(NAME, f"/r0/{path}", cookie)
+        return NAME, request(NAME, f"/r0/{path}", cookie=cookie)
 
 
 class LoginFailed(Exception):

@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
@@ -17,6 +17,9 @@ from pomeriumd.cli.demo.children import die_with_parent
 CONNECTIONS = 32
 
 SCRIPT = Path(__file__).with_name("load.lua")
+
+ERRORS = ("status", "connect", "read", "write", "timeout")
+"""As wrk counts them."""
 
 SPARE_SECONDS = 60
 """What wrk may take above the time of its load, to read its requests and to begin."""
@@ -31,10 +34,9 @@ class Load:
     p50: float
     """Milliseconds, as p99."""
     p99: float
-    refused: int
-    """Answers with a status of 400 and above."""
-    broken: int
-    """Connections that could not be had, read or written, and answers that did not come."""
+    errors: Mapping[str, int]
+    """How often what went wrong; only what did. ``status`` is an answer of 400 and above,
+    the others are errors of sockets, ``timeout`` an answer that did not come in time."""
 
 
 class LoadFailed(Exception):
@@ -84,6 +86,5 @@ def run(*, port: int, secure: bool, seconds: int, requests: Path, core: int) -> 
         seconds=counts["microseconds"] / 1e6,
         p50=counts["p50"] / 1e3,
         p99=counts["p99"] / 1e3,
-        refused=counts["status"],
-        broken=counts["connect"] + counts["read"] + counts["write"] + counts["timeout"],
+        errors={name: counts[name] for name in ERRORS if counts[name]},
     )

@@ -18,7 +18,7 @@ import yaml
 
 from bench.certificate import DOMAIN
 from bench.chain import HOST, Chain, Ground, Ports, free_ports, program
-from bench.traffic import ROUTES, SESSIONS, host, request
+from bench.traffic import ROUTES, SESSIONS, document, host, request
 
 PUBLIC = f"public.{DOMAIN}"
 AUTHENTICATE = f"https://authenticate.{DOMAIN}"
@@ -53,7 +53,7 @@ class Checkout:
             "provider": PROVIDER,
         }
         done = subprocess.run(  # noqa: S603  # a command of our own
-            [self.program("python"), MINT],
+            [self.program("python"), "-P", MINT],
             cwd=self.root,
             input=json.dumps(order),
             stdout=subprocess.PIPE,
@@ -94,10 +94,11 @@ def chain(ground: Ground, checkout: Checkout, name: str, *, secure: bool) -> Cha
     where.touch(mode=0o600)
     where.write_text(yaml.safe_dump(settings, sort_keys=False))
     log = here / "log.jsonl"
-    twistd = [str(checkout.program("twistd")), "-n", "--pidfile=", f"--logfile={log}"]
+    # twistd looks for plugins and modules where it is started, too.
+    twistd = ["env", "-C", str(checkout.root), str(checkout.program("twistd"))]
     started = program(
         name,
-        [*twistd, "pomerium", "-c", str(where)],
+        [*twistd, "-n", "--pidfile=", f"--logfile={log}", "pomerium", "-c", str(where)],
         core=ground.proxy_core,
         directory=ground.directory,
         ports=[port],
@@ -124,14 +125,14 @@ class SignedIn:
         """Return them."""
         tokens = self.checkout.tokens(count if self.once else SESSIONS)
         return [
-            request(host(number), "/documents/4711", _cookie(token))
+            request(host(number), document(number), browser=number, cookie=_cookie(token))
             for number, token in enumerate(tokens)
         ]
 
     def one(self, path: str, *, signed_in: bool) -> tuple[str, bytes]:
         """Return one for another path."""
         cookie = _cookie(self.checkout.tokens(1)[0]) if signed_in else ""
-        return host(0), request(host(0), f"/{path}", cookie)
+        return host(0), request(host(0), f"/{path}", cookie=cookie)
 
 
 def _cookie(token: str) -> str:

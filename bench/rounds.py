@@ -125,10 +125,7 @@ def _faults(done: Load, answered: int, once: int | None, logged: int | None) -> 
     faults = []
     if done.requests == 0:
         faults.append("no answer at all")
-    if done.refused:
-        faults.append(f"{done.refused} answers of 400 and above")
-    if done.broken:
-        faults.append(f"{done.broken} socket errors")
+    faults += [f"{count} errors: {name}" for name, count in done.errors.items()]
     # wrk calls a redirection a success; but an upstream that was not asked gives it away.
     # Each connection may have left one behind when its time was over, in the load before
     # as well, which the proxy then was still about to send.

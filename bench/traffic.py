@@ -27,7 +27,7 @@ _LIKE_A_BROWSER = (
     "Sec-Fetch-Site: same-origin\r\n"
 )
 
-_OF_THE_APPLICATION = "theme=dark; sid=8f2c1d7e5b9a4c3d"
+_OF_THE_APPLICATION = "theme=dark; sid={sid:016x}"
 """Cookies that every request brings, as one does that comes to an application."""
 
 
@@ -36,11 +36,27 @@ def host(number: int) -> str:
     return f"r{number % ROUTES}.{DOMAIN}"
 
 
-def request(host: str, path: str, cookie: str = "") -> bytes:
-    """Return a request; ``cookie`` is the one that signs in, as ``name=value``."""
-    cookies = f"{_OF_THE_APPLICATION}; {cookie}" if cookie else _OF_THE_APPLICATION
+def request(host: str, path: str, *, browser: int = 0, cookie: str = "") -> bytes:
+    """
+    Return a request.
+
+    Args:
+        host: for the Host field.
+        path: begins with a slash.
+        browser: which of them it comes from. No two have the same cookies, so that no proxy
+            gains from a head that it has just seen.
+        cookie: the one that signs in, as ``name=value``.
+    """
+    cookies = _OF_THE_APPLICATION.format(sid=0x8F2C_1D7E_5B9A_0000 + browser)
+    if cookie:
+        cookies += f"; {cookie}"
     fields = _LIKE_A_BROWSER.format(host=host, cookie=cookies)
     return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode("ascii")
+
+
+def document(number: int) -> str:
+    """Return a path; the measured requests ask for these."""
+    return f"/documents/{number % SESSIONS}"
 
 
 class Traffic(Protocol):
@@ -63,16 +79,16 @@ class Traffic(Protocol):
 
 @attrs.frozen
 class Anonymous:
-    """One request, over and over."""
+    """Requests of a thousand browsers with which nobody is signed in."""
 
     host: str
     signed_in: bool = attrs.field(default=False, init=False)
     once: bool = attrs.field(default=False, init=False)
 
     def requests(self, count: int) -> list[bytes]:
-        """Return it."""
-        return [request(self.host, "/documents/4711")]
+        """Return one of each browser."""
+        return [request(self.host, document(number), browser=number) for number in range(SESSIONS)]
 
     def one(self, path: str, *, signed_in: bool) -> tuple[str, bytes]:
-        """Return it for another path."""
+        """Return one for another path."""
         return self.host, request(self.host, f"/{path}")

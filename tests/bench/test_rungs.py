@@ -1,0 +1,46 @@
+"""Rungs are named on the command line, and stand in one order."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bench.rungs import chosen, every
+
+
+class RungTests(SynchronousTestCase):
+    """every() and chosen() name them."""
+
+    def test_all(self) -> None:
+        """Eight proxies, plain and over TLS."""
+        ways = ("nginx", "haproxy", "envoy", "caddy", "apache")
+        ours = ("ours-public", "ours-auth", "ours-cold")
+        wanted = {f"{way}-{side}" for way in ways + ours for side in ("plain", "tls")}
+        self.assertEqual({rung.name for rung in every(versus=False)}, wanted)
+
+    def test_names_differ(self) -> None:
+        """With another checkout each of ours stands there twice, under two names."""
+        names = [rung.name for rung in every(versus=True)]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertEqual(len(names), len(every(versus=False)) + 6)
+
+    def test_chosen(self) -> None:
+        """A choice keeps the order of a round, whatever order it is given in."""
+        found = chosen("ours-auth-tls, envoy-tls", versus=False)
+        self.assertEqual([rung.name for rung in found], ["envoy-tls", "ours-auth-tls"])
+
+    def test_the_other_checkout_comes_along(self) -> None:
+        """A rung of ours brings its twin, and the twin stands beside it."""
+        found = chosen("ours-auth-tls,envoy-tls", versus=True)
+        names = [rung.name for rung in found]
+        self.assertEqual(names, ["envoy-tls", "ours-auth-tls", "vs-auth-tls"])
+
+    def test_unknown(self) -> None:
+        """A name that is not known is refused, with those that are."""
+        with self.assertRaises(ValueError) as caught:
+            chosen("envoy-tsl", versus=False)
+        self.assertIn("no rung 'envoy-tsl'; there are nginx-plain, ", str(caught.exception))
+
+    def test_each_of_ours_has_a_process_of_its_own(self) -> None:
+        """Cold sessions do not push out those that another rung knows."""
+        chains = [rung.chain for rung in every(versus=True) if rung.way]
+        self.assertEqual(len(chains), len(set(chains)))
