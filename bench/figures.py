@@ -38,8 +38,10 @@ class Ratio:
     to: str
     value: float
     """Of their medians."""
+    middle: float
+    """Median of the ratios round by round, which are of the same minute; ``least`` and
+    ``most`` are of these as well."""
     least: float
-    """Of the ratios round by round, as ``most``."""
     most: float
     target: float | None
     """At most so much; None where nothing is promised."""
@@ -106,6 +108,7 @@ def _ratio(
         of=of,
         to=to,
         value=median(above) / median(below),
+        middle=median(each),
         least=min(each),
         most=max(each),
         target=target,

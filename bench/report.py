@@ -39,7 +39,7 @@ def ratio_lines(ratios: Sequence[Ratio]) -> str:
     for ratio in ratios:
         line = (
             f"{ratio.of} / {ratio.to}: {ratio.value:.3f}"
-            f"  (round by round {ratio.least:.3f} .. {ratio.most:.3f})"
+            f"  (round by round {ratio.middle:.3f}: {ratio.least:.3f} .. {ratio.most:.3f})"
         )
         if ratio.target is not None:
             line += f"  want {ratio.target} at most: {'met' if ratio.met else 'MISSED'}"

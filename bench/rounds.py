@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -100,7 +100,7 @@ def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
         others=max(0.0, now.busy - busy.busy - used) / took,
         stolen=(now.stolen - busy.stolen) / took,
         faults=tuple(
-            _faults(
+            faults(
                 done,
                 answered,
                 count if lane.traffic.once else None,
@@ -120,22 +120,30 @@ def _load(stand: Stand, lane: Lane, seconds: int, where: Path) -> Load:
     )
 
 
-def _faults(done: Load, answered: int, once: int | None, logged: int | None) -> Sequence[str]:
-    """Return what is wrong with a load."""
-    faults = []
+def faults(done: Load, answered: int, once: int | None, logged: int | None) -> list[str]:
+    """
+    Return what is wrong with a load, in words; nothing if it counts.
+
+    Args:
+        done: what the client saw.
+        answered: how many requests the upstream got meanwhile.
+        once: how many requests there were, if none may come twice.
+        logged: bytes that came into the access log, if there is one.
+    """
+    found = []
     if done.requests == 0:
-        faults.append("no answer at all")
-    faults += [f"{count} errors: {name}" for name, count in done.errors.items()]
+        found.append("no answer at all")
+    found += [f"{count} errors: {name}" for name, count in done.errors.items()]
     # wrk calls a redirection a success; but an upstream that was not asked gives it away.
     # Each connection may have left one behind when its time was over, in the load before
     # as well, which the proxy then was still about to send.
     if not done.requests <= answered <= done.requests + 2 * CONNECTIONS:
-        faults.append(f"{done.requests} answers, but {answered} of the upstream")
+        found.append(f"{done.requests} answers, but {answered} of the upstream")
     if once is not None and done.requests > once - CONNECTIONS:
-        faults.append(f"only {once} sessions for {done.requests} requests")
+        found.append(f"only {once} sessions for {done.requests} requests")
     if logged is not None and logged < done.requests * LINE_SIZE:
-        faults.append(f"only {logged} bytes of access log for {done.requests} requests")
-    return faults
+        found.append(f"only {logged} bytes of access log for {done.requests} requests")
+    return found
 
 
 def _size(log: Path | None) -> int:

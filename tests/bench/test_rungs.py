@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.rungs import chosen, every
+from bench import apache, chain
+from bench.rungs import chosen, every, missing
 
 
 class RungTests(SynchronousTestCase):
@@ -44,3 +47,20 @@ class RungTests(SynchronousTestCase):
         """Cold sessions do not push out those that another rung knows."""
         chains = [rung.chain for rung in every(versus=True) if rung.way]
         self.assertEqual(len(chains), len(set(chains)))
+
+
+class MissingTests(SynchronousTestCase):
+    """missing() names what to install."""
+
+    def test_nothing_is_there(self) -> None:
+        """Of a bare machine's packages only those are named that the rungs need."""
+        self.patch(chain, "SYSTEM_PATH", "/nonexistent")
+        self.patch(apache, "MODULES", Path("/nonexistent"))
+        for names, more in (
+            ("ours-auth-tls,envoy-tls", []),
+            ("caddy-tls,haproxy-plain", ["haproxy", "caddy"]),
+            ("apache-tls", ["apache2-bin", "libapache2-mod-auth-openidc"]),
+        ):
+            with self.subTest(names):
+                found = missing(chosen(names, versus=False))
+                self.assertEqual(found, ["wrk", "nginx-light", "util-linux", *more])

@@ -1,0 +1,60 @@
+"""A load in which anything went wrong counts for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bench.load import CONNECTIONS, Load
+from bench.rounds import faults
+
+
+def load(**more: Any) -> Load:
+    """Return a load of 10,000 good answers."""
+    given: dict[str, Any] = {
+        "requests": 10_000,
+        "seconds": 1.0,
+        "p50": 1.0,
+        "p99": 2.0,
+        "errors": {},
+    }
+    return Load(**(given | more))
+
+
+class FaultTests(SynchronousTestCase):
+    """faults() finds what the client itself does not call an error, too."""
+
+    def test_none(self) -> None:
+        """Each connection may leave one request behind at the end, here and in the warm-up."""
+        for answered in (10_000, 10_000 + 2 * CONNECTIONS):
+            self.assertEqual(faults(load(), answered, 20_000, 4_000_000), [])
+
+    def test_errors_of_the_client(self) -> None:
+        """Every kind is named."""
+        found = faults(load(errors={"status": 3, "read": 1}), 10_000, None, None)
+        self.assertEqual(found, ["3 errors: status", "1 errors: read"])
+
+    def test_nothing_answered(self) -> None:
+        """A load without an answer is no fast one."""
+        self.assertEqual(faults(load(requests=0), 0, None, None), ["no answer at all"])
+
+    def test_answers_that_are_not_the_upstreams(self) -> None:
+        """A redirection to the sign-in is no success, whatever the client thinks of it."""
+        found = faults(load(), 9_999, None, None)
+        self.assertEqual(found, ["10000 answers, but 9999 of the upstream"])
+
+    def test_requests_that_are_not_the_clients(self) -> None:
+        """A proxy that asks twice does more than it is measured for."""
+        (found,) = faults(load(), 10_001 + 2 * CONNECTIONS, None, None)
+        self.assertIn("of the upstream", found)
+
+    def test_sessions_that_came_twice(self) -> None:
+        """A second request with a session is not its first."""
+        found = faults(load(), 10_000, 10_000, None)
+        self.assertEqual(found, ["only 10000 sessions for 10000 requests"])
+
+    def test_no_log(self) -> None:
+        """A proxy that does not log did not do the work."""
+        found = faults(load(), 10_000, None, 4096)
+        self.assertEqual(found, ["only 4096 bytes of access log for 10000 requests"])
