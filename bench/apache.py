@@ -58,9 +58,10 @@ def provider(ground: Ground) -> Provider:
 
 def chain(ground: Ground, provider: Provider) -> Chain:
     """
-    Return Apache with as many threads as Debian allows it.
+    Return Apache with two processes, as Debian starts it, and threads for every connection.
 
-    None of its processes ends for being spare: the client would lose connections.
+    With fewer it closes idle connections as soon as all threads of a process are busy, and
+    with fewer spare ones allowed it ends processes: either way the client loses answers.
     """
     plain, tls = free_ports(2)
     here = ground.directory
@@ -80,11 +81,11 @@ LogLevel warn
 User www-data
 Group www-data
 StartServers 2
-MinSpareThreads 25
-MaxSpareThreads 150
+MinSpareThreads 64
+MaxSpareThreads 128
 ThreadLimit 64
-ThreadsPerChild 25
-MaxRequestWorkers 150
+ThreadsPerChild 64
+MaxRequestWorkers 128
 MaxConnectionsPerChild 0
 KeepAlive On
 MaxKeepAliveRequests 0

@@ -119,7 +119,12 @@ def _write(text: str, out: Path, stem: str, tools: Path) -> None:
         click.echo(f"no chart: no {python}; `make bench` installs it", err=True)
         return
     chart = where.with_suffix(".png")
-    subprocess.run([python, CHART, where, chart], check=True, timeout=120)  # noqa: S603
+    try:
+        subprocess.run([python, CHART, where, chart], check=True, timeout=120)  # noqa: S603
+    except subprocess.SubprocessError as error:
+        # The figures are told and written: a chart can be drawn of them at any time.
+        click.echo(f"no chart: {error}", err=True)
+        return
     click.echo(f"wrote {chart}")
 
 
@@ -130,5 +135,6 @@ def _envoy(wanted: list[Rung], tools: Path) -> Path | None:
 def _tell(number: int, lane: Lane, sample: Sample) -> None:
     said = "; ".join(sample.faults) or (
         f"{sample.microseconds:7.1f} µs {sample.rate:9,.0f}/s  others {sample.others:.0%}"
+        f"{'  left out' if sample.starved else ''}"
     )
     click.echo(f"  round {number + 1}  {lane.rung.name:<18} {said}")

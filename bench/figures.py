@@ -16,6 +16,8 @@ class Figure:
 
     rung: str
     rounds: int
+    starved: int
+    """How many of the rounds are left out, since strangers had nearly all of the core."""
     microseconds: float
     least: float
     most: float
@@ -61,34 +63,52 @@ TARGETS = (
 
 
 def figure(rung: str, samples: Sequence[Sample]) -> Figure:
-    """Return the figure of a rung; with a fault in any round it is void."""
-    faults = [
+    """
+    Return the figure of a rung.
+
+    With a fault in any round it is void, and so it is when most rounds were starved.
+    """
+    found = [
         f"round {number}: {fault}"
         for number, sample in enumerate(samples, 1)
         for fault in sample.faults
     ]
-    costs = [sample.microseconds for sample in samples if sample.requests]
+    sound = [sample for sample in samples if not sample.starved and not sample.faults]
+    starved = sum(sample.starved for sample in samples)
+    if 2 * starved > len(samples):
+        found.append(f"strangers had the core in {starved} of {len(samples)} rounds")
+    # A void figure tells no cost, whatever is left of its samples.
+    counted = [] if found else sound
+    costs = [sample.microseconds for sample in counted]
     return Figure(
         rung=rung,
         rounds=len(samples),
-        microseconds=median(costs) if costs else 0.0,
+        starved=starved,
+        microseconds=_middle(costs),
         least=min(costs, default=0.0),
         most=max(costs, default=0.0),
-        rate=median(sample.rate for sample in samples),
-        p50=median(sample.p50 for sample in samples),
-        p99=median(sample.p99 for sample in samples),
+        rate=_middle([sample.rate for sample in counted]),
+        p50=_middle([sample.p50 for sample in counted]),
+        p99=_middle([sample.p99 for sample in counted]),
         others=median(sample.others for sample in samples),
         stolen=max(sample.stolen for sample in samples),
-        faults=tuple(faults),
+        faults=tuple(found),
     )
+
+
+def _middle(numbers: Sequence[float]) -> float:
+    return median(numbers) if numbers else 0.0
 
 
 def ratios(samples: Mapping[str, Sequence[Sample]]) -> list[Ratio]:
     """Return every ratio that these rungs give; a void figure gives none."""
-    sound = {rung for rung, all_ in samples.items() if not figure(rung, all_).faults}
+    figures = {rung: figure(rung, all_) for rung, all_ in samples.items()}
+    sound = {rung: found for rung, found in figures.items() if not found.faults}
     pairs: list[tuple[str, str, float | None]] = [*TARGETS, *_versus(samples)]
     return [
-        _ratio(of, to, samples, target) for of, to, target in pairs if of in sound and to in sound
+        _ratio(sound[of], sound[to], samples, target)
+        for of, to, target in pairs
+        if of in sound and to in sound
     ]
 
 
@@ -99,17 +119,20 @@ def _versus(rungs: Mapping[str, object]) -> Iterator[tuple[str, str, None]]:
 
 
 def _ratio(
-    of: str, to: str, samples: Mapping[str, Sequence[Sample]], target: float | None
+    of: Figure, to: Figure, samples: Mapping[str, Sequence[Sample]], target: float | None
 ) -> Ratio:
-    above = [sample.microseconds for sample in samples[of]]
-    below = [sample.microseconds for sample in samples[to]]
-    each = [one / other for one, other in zip(above, below, strict=True)]
+    value = of.microseconds / to.microseconds
+    each = [
+        one.microseconds / other.microseconds
+        for one, other in zip(samples[of.rung], samples[to.rung], strict=True)
+        if not one.starved and not other.starved
+    ]
     return Ratio(
-        of=of,
-        to=to,
-        value=median(above) / median(below),
-        middle=median(each),
-        least=min(each),
-        most=max(each),
+        of=of.rung,
+        to=to.rung,
+        value=value,
+        middle=_middle(each),
+        least=min(each, default=0.0),
+        most=max(each, default=0.0),
         target=target,
     )

@@ -29,6 +29,7 @@ def table(figures: Sequence[Figure]) -> str:
             f"{figure.rung:<{width}}  {figure.microseconds:>10.1f}  {between:>16}"
             f"  {figure.rate:>10,.0f}  {figure.p50:>7.2f}  {figure.p99:>7.2f}"
             f"  {figure.others:>6.1%}"
+            + (f"  {figure.starved} of {figure.rounds} rounds left out" if figure.starved else "")
         )
     return "\n".join(lines)
 

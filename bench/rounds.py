@@ -18,8 +18,15 @@ WARM_SECONDS = 1
 FIRST_RATE = 20_000
 """Requests a second that may be sent but once, for the first load; then what it came to."""
 
+LEAST_RATE = 8_000
+"""Requests a second that may be sent but once, for every other load, if the one before it
+does not ask for more: it may have been starved."""
+
 MORE = 1.5
 """How many more of these than the rate of the load before asks for."""
+
+ENOUGH_SECONDS = 0.2
+"""Least processor time that makes a sample: the kernel counts in hundredths of a second."""
 
 LINE_SIZE = 100
 """Bytes; every line of an access log is longer."""
@@ -46,6 +53,11 @@ class Sample:
     def microseconds(self) -> float:
         """Return processor time for each request."""
         return self.processor_seconds / self.requests * 1e6
+
+    @property
+    def starved(self) -> bool:
+        """Return whether strangers left the proxy too little to tell what a request costs."""
+        return self.processor_seconds < ENOUGH_SECONDS
 
     @property
     def rate(self) -> float:
@@ -81,7 +93,8 @@ def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
     load.write(lane.traffic.requests(count), where)
     warm = _load(stand, lane, WARM_SECONDS, where)
     if lane.traffic.once:
-        count = int(warm.requests / warm.seconds * seconds * MORE) + CONNECTIONS
+        rate = max(LEAST_RATE, MORE * warm.requests / warm.seconds)
+        count = int(rate * seconds) + CONNECTIONS
         load.write(lane.traffic.requests(count), where)
     root, core = lane.child.process.pid, stand.ground.proxy_core
     log_size, answered = _size(lane.chain.log), stand.upstream.requests()

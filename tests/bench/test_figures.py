@@ -43,9 +43,23 @@ class FigureTests(SynchronousTestCase):
         last = table([found]).splitlines()[-1]
         self.assertEqual(last, "envoy-tls  void: round 2: 2 errors: timeout")
 
+    def test_a_starved_round_is_left_out(self) -> None:
+        """Where strangers had the core the cost of a request cannot be told."""
+        starved = sample(0, requests=12, processor_seconds=0.01)
+        found = figure("envoy-tls", [sample(40), starved, sample(42)])
+        self.assertEqual((found.microseconds, found.starved, found.faults), (41, 1, ()))
+        self.assertIn("1 of 3 rounds left out", table([found]))
+
+    def test_mostly_starved(self) -> None:
+        """What is left of a run in which strangers had the core is no figure."""
+        starved = sample(0, requests=12, processor_seconds=0.01)
+        found = figure("envoy-tls", [sample(40), starved, starved])
+        self.assertEqual(found.faults, ("strangers had the core in 2 of 3 rounds",))
+
     def test_nothing_answered(self) -> None:
         """A rung that answered nothing has no cost to be divided by."""
-        found = figure("envoy-tls", [sample(1, requests=0, faults=("no answer at all",))])
+        silent = sample(1, requests=0, faults=("no answer at all",))
+        found = figure("envoy-tls", [silent])
         self.assertEqual(found.faults, ("round 1: no answer at all",))
 
 
@@ -73,6 +87,16 @@ class RatioTests(SynchronousTestCase):
         (ratio,) = ratios(samples)
         self.assertEqual((ratio.value, ratio.middle), (80 / 45, 1.5))
         self.assertEqual((ratio.least, ratio.most), (1.0, 2.0))
+
+    def test_pairs_of_one_round(self) -> None:
+        """A round in which one side was starved makes no pair."""
+        starved = sample(0, requests=12, processor_seconds=0.01)
+        samples = {
+            "ours-auth-tls": [sample(60), starved, sample(90)],
+            "envoy-tls": [sample(40), sample(10), sample(30)],
+        }
+        (ratio,) = ratios(samples)
+        self.assertEqual((ratio.value, ratio.least, ratio.most), (75 / 30, 1.5, 3.0))
 
     def test_a_void_figure_gives_none(self) -> None:
         """Neither side of a ratio may be void."""
