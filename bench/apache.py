@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
-from bench.chain import HOST, Chain, Ground, Ports, find, free_ports, program
+from bench.chain import HOST, Chain, Core, Ground, Ports, find, free_ports, program
 from bench.traffic import ROUTES, SESSIONS, document, request
 from pomeriumd.cli.demo.children import Program
 
@@ -49,7 +49,8 @@ def provider(ground: Ground) -> Provider:
         "provider",
         # Its dependencies warn about each other.
         [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)],
-        core=ground.other_core,
+        # It works before the first round only, and need not push others aside for it.
+        core=Core(ground.other_core.number),
         directory=ground.directory,
         ports=[port],
     )

@@ -18,15 +18,33 @@ SYSTEM_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 """Debian keeps daemons where a user's path does not lead."""
 
 
+@attrs.frozen
+class Core:
+    """A core, and how its programs share it with strangers."""
+
+    number: int
+    realtime: bool = False
+    """They go before every program that has no such right (SCHED_FIFO)."""
+
+    def run(self, command: Sequence[str]) -> list[str]:
+        """Return what runs a command there; it keeps its process id."""
+        pinned = ["taskset", "-c", str(self.number), *command]
+        return ["chrt", "-f", REALTIME, *pinned] if self.realtime else pinned
+
+
+REALTIME = "10"
+"""A priority that the kernel's own threads for interrupts are above."""
+
+
 @attrs.frozen(kw_only=True)
 class Ground:
     """What all chains of one run share."""
 
     directory: Path
     """For configuration, logs and requests; gone when the run is over."""
-    proxy_core: int
+    proxy_core: Core
     """Whichever proxy is measured runs there, and nothing else of ours."""
-    other_core: int
+    other_core: Core
     """Client, upstream and identity provider run there."""
     certificate: Path
     """PEM, EC P-256, for ``localhost`` and every name under ``bench.localhost``."""
@@ -79,7 +97,7 @@ def program(
     name: str,
     command: Sequence[str],
     *,
-    core: int,
+    core: Core,
     directory: Path,
     ports: Sequence[int],
     environment: Mapping[str, str] | None = None,
@@ -88,7 +106,7 @@ def program(
     inherited = {key: os.environ[key] for key in ("LANG", "TZ") if key in os.environ}
     return Program(
         name,
-        ["taskset", "-c", str(core), *command],
+        core.run(command),
         directory / f"{name}.out",
         lambda: all(_listens(port) for port in ports),
         # Its own home: nothing that somebody keeps in theirs changes a figure.

@@ -13,9 +13,9 @@ import click
 from bench import figures, report, rounds, rungs, stand, surroundings, verify
 from bench.apache import LoginFailed
 from bench.load import LoadFailed
+from bench.order import Order
 from bench.ours import Checkout
 from bench.rounds import Sample
-from bench.rungs import Rung
 from bench.stand import Lane
 from pomeriumd.cli.demo.children import ChildEnded, Children, Stopped, stop_on_signals
 from pomeriumd.cli.demo.pki import present
@@ -36,6 +36,11 @@ CHART = Path(__file__).with_name("chart.py")
     help="Another checkout with its own .venv, measured beside this one.",
 )
 @click.option(
+    "--realtime",
+    is_flag=True,
+    help="Let proxies, client and upstream go before all others on the machine. Needs root.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=ROOT / "bench" / "results",
@@ -48,7 +53,14 @@ CHART = Path(__file__).with_name("chart.py")
     help="The environment with Envoy and matplotlib.",
 )
 def command(
-    names: str, count: int, seconds: int, versus: Path | None, out: Path, tools: Path
+    names: str,
+    count: int,
+    seconds: int,
+    versus: Path | None,
+    out: Path,
+    tools: Path,
+    *,
+    realtime: bool,
 ) -> None:
     """Measure what a request costs, ours and others', in one run."""
     try:
@@ -64,49 +76,56 @@ def command(
     for checkout in checkouts.values():
         if not checkout.program("twistd").exists():
             sys.exit(f"bench: no twistd in {checkout.root}/.venv: make venv there first")
-    children = Children()
+    order = Order(
+        rungs=wanted,
+        rounds=count,
+        seconds=seconds,
+        checkouts=checkouts,
+        realtime=realtime,
+        tools=tools,
+        out=out,
+    )
     stop_on_signals()
     try:
-        _run(children, wanted, checkouts, count, seconds, out, tools)
+        _run(order)
     except Stopped:
         sys.exit("\nbench: stopped; nothing is written")
     except (ChildEnded, LoadFailed, LoginFailed, LookupError, verify.Wrong) as error:
         sys.exit(f"\nbench: {error}")
-    finally:
-        children.stop()
 
 
-def _run(
-    children: Children,
-    wanted: list[Rung],
-    checkouts: dict[str, Checkout],
-    count: int,
-    seconds: int,
-    out: Path,
-    tools: Path,
-) -> None:
+def _run(order: Order) -> None:
     began = present()
     about: dict[str, Any] = {
         "began": began.isoformat(timespec="seconds"),
-        "commits": {name: surroundings.commit(each.root) for name, each in checkouts.items()},
-        "rounds": count,
-        "seconds": seconds,
+        "commits": {
+            name: surroundings.commit(checkout.root) for name, checkout in order.checkouts.items()
+        },
+        "rounds": order.rounds,
+        "seconds": order.seconds,
+        "realtime": order.realtime,
         "machine": surroundings.machine(),
-        "versions": surroundings.versions(_envoy(wanted, tools)),
+        "versions": surroundings.versions(
+            rungs.envoy_in(order.tools) if order.has("envoy") else None
+        ),
     }
+    children = Children()
     # The children end before their directory goes.
     with tempfile.TemporaryDirectory(prefix="pomeriumd-bench-") as place:
         try:
-            put_up = stand.put_up(children, Path(place), wanted, checkouts, tools, click.echo)
+            put_up = stand.put_up(children, Path(place), order, click.echo)
             verify.every(put_up)
-            click.echo(f"every rung does its work; {len(wanted)} rungs, {count} rounds ...")
-            samples = rounds.run(put_up, count, seconds, _tell)
+            click.echo(
+                f"every rung does its work; {len(order.rungs)} rungs, {order.rounds} rounds ..."
+            )
+            samples = rounds.run(put_up, order.rounds, order.seconds, _tell)
         finally:
             children.stop()
     ended = [figures.figure(name, all_) for name, all_ in samples.items()]
     ratios = figures.ratios(samples)
     click.echo(f"\n{report.table(ended)}\n\n{report.ratio_lines(ratios)}\n")
-    _write(report.as_json(about, ended, ratios, samples), out, f"{began:%Y-%m-%dT%H%M%S}", tools)
+    text = report.as_json(about, ended, ratios, samples)
+    _write(text, order.out, f"{began:%Y-%m-%dT%H%M%S}", order.tools)
 
 
 def _write(text: str, out: Path, stem: str, tools: Path) -> None:
@@ -126,10 +145,6 @@ def _write(text: str, out: Path, stem: str, tools: Path) -> None:
         click.echo(f"no chart: {error}", err=True)
         return
     click.echo(f"wrote {chart}")
-
-
-def _envoy(wanted: list[Rung], tools: Path) -> Path | None:
-    return rungs.envoy_in(tools) if any(rung.proxy == "envoy" for rung in wanted) else None
 
 
 def _tell(number: int, lane: Lane, sample: Sample) -> None:

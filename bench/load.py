@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from bench.chain import HOST, SYSTEM_PATH, find
+from bench.chain import HOST, SYSTEM_PATH, Core, find
 from pomeriumd.cli.demo.children import die_with_parent
 
 CONNECTIONS = 32
@@ -48,7 +48,7 @@ def write(requests: Iterable[bytes], where: Path) -> None:
     where.write_bytes(b"\0".join(requests))
 
 
-def run(*, port: int, secure: bool, seconds: int, requests: Path, core: int) -> Load:
+def run(*, port: int, secure: bool, seconds: int, requests: Path, core: Core) -> Load:
     """
     Put the load on.
 
@@ -56,13 +56,13 @@ def run(*, port: int, secure: bool, seconds: int, requests: Path, core: int) -> 
         LoadFailed: wrk says why.
     """
     url = f"https://localhost:{port}/" if secure else f"http://{HOST}:{port}/"
-    command = [
-        *("taskset", "-c", str(core), find("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s"),
-        *("--timeout", "5s", "-s", str(SCRIPT), url, "--", str(requests)),
+    wrk_command = [
+        *(find("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s"),
+        *("-s", str(SCRIPT), url, "--", str(requests)),
     ]
     parent, libc = os.getpid(), ctypes.CDLL(None)
     with subprocess.Popen(  # noqa: S603  # a command of our own
-        command,
+        core.run(wrk_command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

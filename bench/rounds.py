@@ -96,7 +96,7 @@ def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
         rate = max(LEAST_RATE, MORE * warm.requests / warm.seconds)
         count = int(rate * seconds) + CONNECTIONS
         load.write(lane.traffic.requests(count), where)
-    root, core = lane.child.process.pid, stand.ground.proxy_core
+    root, core = lane.child.process.pid, stand.ground.proxy_core.number
     log_size, answered = _size(lane.chain.log), stand.upstream.requests()
     began, busy, used = monotonic(), accounting.core(core), accounting.used(root)
     done = _load(stand, lane, seconds, where)

@@ -85,6 +85,7 @@ PACKAGES = {
     "wrk": "wrk",
     "nginx": "nginx-light",
     "taskset": "util-linux",
+    "chrt": "util-linux",
     "haproxy": "haproxy",
     "caddy": "caddy",
     "apache2": "apache2-bin",

@@ -9,7 +9,8 @@ from pathlib import Path
 import attrs
 
 from bench import apache, caddy, certificate, envoy, haproxy, nginx, ours
-from bench.chain import Chain, Ground
+from bench.chain import Chain, Core, Ground
+from bench.order import Order
 from bench.rungs import Rung, envoy_in
 from bench.traffic import Anonymous, Traffic
 from bench.upstream import Upstream, upstream
@@ -43,7 +44,7 @@ class Stand:
     lanes: Sequence[Lane]
 
 
-def cores() -> tuple[int, int]:
+def cores(*, realtime: bool) -> tuple[Core, Core]:
     """
     Return the core for the proxies and the one for everything else.
 
@@ -53,26 +54,17 @@ def cores() -> tuple[int, int]:
     ours = sorted(os.sched_getaffinity(0))
     if len(ours) == 1:
         raise LookupError("want two cores: one for the proxy, one for client and upstream")
-    return ours[1], ours[0]
+    return Core(ours[1], realtime), Core(ours[0], realtime)
 
 
-def put_up(
-    children: Children,
-    directory: Path,
-    rungs: Sequence[Rung],
-    checkouts: dict[str, ours.Checkout],
-    tools: Path,
-    tell: Callable[[str], None],
-) -> Stand:
+def put_up(children: Children, directory: Path, order: Order, tell: Callable[[str], None]) -> Stand:
     """
-    Start all that these rungs need, and wait until it is ready.
+    Start all that the order needs, and wait until it is ready.
 
     Args:
         children: whoever calls ends them, whatever happens.
         directory: empty, ours alone.
-        rungs: to be measured.
-        checkouts: ``ours`` and, if it takes part, ``vs``.
-        tools: the environment with Envoy.
+        order: what is to be measured.
         tell: called with a line for whoever waits.
 
     Raises:
@@ -82,7 +74,7 @@ def put_up(
     """
     # Workers of nginx and Apache give up root's rights, and have to get in here.
     directory.chmod(0o755)
-    proxy_core, other_core = cores()
+    proxy_core, other_core = cores(realtime=order.realtime)
     pair = certificate.write(directory, present())
     application = upstream(directory, other_core)
     ground = Ground(
@@ -93,16 +85,16 @@ def put_up(
         key=pair[1],
         upstream_port=application.port,
     )
-    provider = apache.provider(ground) if any(r.proxy == "apache" for r in rungs) else None
+    provider = apache.provider(ground) if order.has("apache") else None
     children.start(application.program)
     if provider is not None:
         children.start(provider.program)
         # Apache reads what the provider says of itself when it is first asked.
         children.wait_until_ready(READY_SECONDS, lambda _: None)
     chains: dict[str, tuple[Chain, Child]] = {}
-    for rung in rungs:
+    for rung in order.rungs:
         if rung.chain not in chains:
-            chain = _chain(ground, rung, checkouts, provider, tools)
+            chain = _chain(ground, rung, order, provider)
             chains[rung.chain] = chain, children.start(chain.program)
     children.wait_until_ready(READY_SECONDS, lambda _: None)
     signed_in: Traffic | None = None
@@ -115,40 +107,34 @@ def put_up(
             rung=rung,
             chain=chains[rung.chain][0],
             child=chains[rung.chain][1],
-            traffic=_traffic(rung, checkouts, signed_in),
+            traffic=_traffic(rung, order, signed_in),
         )
-        for rung in rungs
+        for rung in order.rungs
     ]
     return Stand(ground=ground, upstream=application, lanes=lanes)
 
 
-def _chain(
-    ground: Ground,
-    rung: Rung,
-    checkouts: dict[str, ours.Checkout],
-    provider: apache.Provider | None,
-    tools: Path,
-) -> Chain:
+def _chain(ground: Ground, rung: Rung, order: Order, provider: apache.Provider | None) -> Chain:
     match rung.proxy:
         case "nginx":
             return nginx.chain(ground)
         case "haproxy":
             return haproxy.chain(ground)
         case "envoy":
-            return envoy.chain(ground, envoy_in(tools))
+            return envoy.chain(ground, envoy_in(order.tools))
         case "caddy":
             return caddy.chain(ground)
         case "apache" if provider is not None:
             return apache.chain(ground, provider)
         case _:
-            return ours.chain(ground, checkouts[rung.proxy], rung.name, secure=rung.secure)
+            return ours.chain(ground, order.checkouts[rung.proxy], rung.name, secure=rung.secure)
 
 
-def _traffic(rung: Rung, checkouts: dict[str, ours.Checkout], at_apache: Traffic | None) -> Traffic:
+def _traffic(rung: Rung, order: Order, at_apache: Traffic | None) -> Traffic:
     if rung.proxy == "apache" and at_apache is not None:
         return at_apache
     if not rung.way:
         return Anonymous(f"bare.{certificate.DOMAIN}")
     if rung.way == "public":
         return Anonymous(ours.PUBLIC)
-    return ours.SignedIn(checkouts[rung.proxy], once=rung.way == "cold")
+    return ours.SignedIn(order.checkouts[rung.proxy], once=rung.way == "cold")

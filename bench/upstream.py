@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from bench.chain import HOST, find, free_ports, program
+from bench.chain import HOST, Core, find, free_ports, program
 from pomeriumd.cli.demo.children import Program
 
 PAGE = ("<!doctype html><title>Bench</title><p>" + "All of it is the same to us. " * 50)[:1300]
@@ -45,7 +45,7 @@ class Upstream:
     _asked: list[int] = attrs.Factory(list)
 
 
-def upstream(directory: Path, core: int) -> Upstream:
+def upstream(directory: Path, core: Core) -> Upstream:
     """Return the application, not started yet."""
     port, status_port = free_ports(2)
     where = directory / "upstream.conf"
