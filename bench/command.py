@@ -89,7 +89,7 @@ def command(
     try:
         _run(order)
     except Stopped:
-        sys.exit("\nbench: stopped; nothing is written")
+        sys.exit("\nbench: stopped")
     except (ChildEnded, LoadFailed, LoginFailed, LookupError, verify.Wrong) as error:
         sys.exit(f"\nbench: {error}")
 

@@ -61,7 +61,6 @@ def as_json(
             "samples": [
                 {**attrs.asdict(sample), "microseconds": sample.microseconds}
                 for sample in samples[figure.rung]
-                if sample.requests
             ],
         }
         for figure in figures

@@ -28,33 +28,42 @@ class FaultTests(SynchronousTestCase):
     def test_none(self) -> None:
         """Each connection may leave one request behind at the end, here and in the warm-up."""
         for answered in (10_000, 10_000 + 2 * CONNECTIONS):
-            self.assertEqual(faults(load(), answered, 20_000, 4_000_000), [])
+            self.assertEqual(faults(load(), answered, 20_000, 4_000_000, starved=False), [])
 
     def test_errors_of_the_client(self) -> None:
         """Every kind is named."""
-        found = faults(load(errors={"status": 3, "read": 1}), 10_000, None, None)
+        found = faults(load(errors={"status": 3, "read": 1}), 10_000, None, None, starved=False)
         self.assertEqual(found, ["3 errors: status", "1 errors: read"])
 
     def test_nothing_answered(self) -> None:
         """A load without an answer is no fast one."""
-        self.assertEqual(faults(load(requests=0), 0, None, None), ["no answer at all"])
+        self.assertEqual(
+            faults(load(requests=0), 0, None, None, starved=False), ["no answer at all"]
+        )
+
+    def test_a_starved_proxy_may_be_late(self) -> None:
+        """Where strangers had the core, silence is not the proxy's fault; a wrong answer is."""
+        silent = load(requests=0, errors={"timeout": 32})
+        self.assertEqual(faults(silent, 0, None, None, starved=True), [])
+        found = faults(load(errors={"status": 1}), 10_000, None, None, starved=True)
+        self.assertEqual(found, ["1 errors: status"])
 
     def test_answers_that_are_not_the_upstreams(self) -> None:
         """A redirection to the sign-in is no success, whatever the client thinks of it."""
-        found = faults(load(), 9_999, None, None)
+        found = faults(load(), 9_999, None, None, starved=False)
         self.assertEqual(found, ["10000 answers, but 9999 of the upstream"])
 
     def test_requests_that_are_not_the_clients(self) -> None:
         """A proxy that asks twice does more than it is measured for."""
-        (found,) = faults(load(), 10_001 + 2 * CONNECTIONS, None, None)
+        (found,) = faults(load(), 10_001 + 2 * CONNECTIONS, None, None, starved=False)
         self.assertIn("of the upstream", found)
 
     def test_sessions_that_came_twice(self) -> None:
         """A second request with a session is not its first."""
-        found = faults(load(), 10_000, 10_000, None)
+        found = faults(load(), 10_000, 10_000, None, starved=False)
         self.assertEqual(found, ["only 10000 sessions for 10000 requests"])
 
     def test_no_log(self) -> None:
         """A proxy that does not log did not do the work."""
-        found = faults(load(), 10_000, None, 4096)
+        found = faults(load(), 10_000, None, 4096, starved=False)
         self.assertEqual(found, ["only 4096 bytes of access log for 10000 requests"])

@@ -90,6 +90,6 @@ class BenchTests(SynchronousTestCase):
         bench.send_signal(signal.SIGINT)
         said, _ = bench.communicate(timeout=PATIENCE)
         self.assertEqual(bench.returncode, 1)
-        self.assertIn("stopped; nothing is written", said)
+        self.assertIn("bench: stopped", said)
         self.assertEqual(self.running(), [])
         self.assertEqual(list(self.place.iterdir()), [])
