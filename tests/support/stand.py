@@ -1,0 +1,183 @@
+"""
+A daemon in memory whose upstreams answer at once; and what a request led to.
+
+What an upstream was asked is read by h11, which shares nothing with our own parsers: if
+those were wrong in both directions, it would still see what an upstream sees.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import h11
+from twisted.internet.interfaces import IAddress
+
+from pomeriumd.daemon.access_log import AccessEntry
+from pomeriumd.net.server import ServerConnection
+from pomeriumd.settings.model import RouteSettings, UpstreamURL
+from tests.support.rig import Got, Rig, parse
+from tests.support.serving import MemoryClient
+from tests.support.settings import route
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+TURNS = 50
+"""Requests on one connection after which something must be wrong."""
+
+
+def named(name: str, **more: Any) -> RouteSettings:
+    """Return a route to an upstream of this name, for Alice unless told otherwise."""
+    given: dict[str, Any] = {
+        "to": UpstreamURL("http", name, 80, ""),
+        "allowed_users": ("alice@example.com",),
+    }
+    return route(**(given | more))
+
+
+def public(name: str, **more: Any) -> RouteSettings:
+    """Return a route for everybody to an upstream of this name."""
+    given: dict[str, Any] = {"allowed_users": (), "allow_public_unauthenticated_access": True}
+    return named(name, **(given | more))
+
+
+@attrs.frozen
+class Asked:
+    """One request as an upstream got it."""
+
+    upstream: str
+    octets: bytes
+    """Of the whole request, and of whatever stood behind it."""
+    method: bytes = b""
+    target: bytes = b""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """Names in lower case."""
+    body: bytes = b""
+    whole: bool = False
+    behind: bytes = b""
+    """What another reader would take for the next request."""
+
+    @property
+    def path(self) -> bytes:
+        """Return the target without its query."""
+        return self.target.partition(b"?")[0]
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Return every value of a field."""
+        return [value for given, value in self.fields if given == name]
+
+
+def read(upstream: str, octets: bytes) -> Asked:
+    """
+    Read a request as an upstream does.
+
+    Raises:
+        h11.RemoteProtocolError: it is none.
+    """
+    peer = h11.Connection(h11.SERVER, max_incomplete_event_size=1_000_000)
+    peer.receive_data(octets)
+    head = peer.next_event()
+    if not isinstance(head, h11.Request):
+        return Asked(upstream, octets)
+    body = []
+    whole = False
+    while isinstance(event := peer.next_event(), h11.Data | h11.EndOfMessage):
+        if isinstance(event, h11.EndOfMessage):
+            whole = True
+            break
+        body.append(bytes(event.data))
+    return Asked(
+        upstream,
+        octets,
+        head.method,
+        head.target,
+        tuple(head.headers),
+        b"".join(body),
+        whole,
+        peer.trailing_data[0] if whole else b"",
+    )
+
+
+@attrs.frozen
+class Outcome:
+    """What some bytes of a client led to."""
+
+    got: bytes
+    """All that the client received."""
+    asked: tuple[Asked, ...]
+    logged: tuple[AccessEntry, ...]
+    ended: bool
+    """We closed the connection, or cut it."""
+
+    @property
+    def answer(self) -> Got:
+        """Return the first answer, with whatever came behind it."""
+        return parse(self.got)
+
+    @property
+    def status(self) -> int:
+        """Return the first answer's status; 0 if there was none."""
+        return self.answer.status if self.got else 0
+
+    @property
+    def one(self) -> Asked:
+        """Return the one request that reached an upstream."""
+        (asked,) = self.asked
+        return asked
+
+
+class Stand(Rig):
+    """A daemon in memory, one client at a time."""
+
+    def send(self, *pieces: bytes, peer: IAddress | None = None, answer: bytes = OK) -> Outcome:
+        """
+        Send bytes on a connection of their own, and return what they led to.
+
+        Args:
+            pieces: what the client sends, piece by piece.
+            peer: the client's address, if it matters.
+            answer: what upstreams answer to each whole request.
+        """
+        client = self.connect_from(peer)
+        self.logged.clear()
+        asked: dict[int, bytes] = {}
+        done: list[Asked] = []
+        for piece in pieces:
+            client.sends(piece)
+            self._answer(asked, done, answer)
+        got = client.got()
+        ended = client.closing or client.aborted
+        client.leaves()
+        opened = self.upstreams.opened
+        left = [read(opened[at].peer.host, octets) for at, octets in asked.items()]
+        logged = tuple(self.logged)
+        opened[:] = [server for server in opened if not server.gone]
+        return Outcome(got, (*done, *left), logged, ended)
+
+    def connect_from(self, peer: IAddress | None = None) -> MemoryClient:
+        """Open a connection from an address."""
+        if peer is None:
+            return self.connect()
+        client = MemoryClient(ServerConnection(self.front))
+        client.transport.peerAddr = peer
+        client.protocol.makeConnection(client.transport)
+        return client
+
+    def _answer(self, asked: dict[int, bytes], done: list[Asked], answer: bytes) -> None:
+        """Answer each whole request, which may let the next one through."""
+        for _ in range(TURNS):
+            moved = False
+            for at, server in enumerate(self.upstreams.opened):
+                octets = server.got()
+                if not octets:
+                    continue
+                moved = True
+                asked[at] = asked.get(at, b"") + octets
+                seen = read(server.peer.host, asked[at])
+                if seen.whole:
+                    done.append(seen)
+                    del asked[at]
+                    server.sends(answer)
+            if not moved:
+                return
+        raise AssertionError("no end to the requests")
