@@ -61,6 +61,9 @@ class CameTests(SynchronousTestCase):
             b"unknown",
             b"<script>",
             b"1" * 999,
+            b"fe80::1%eth0",
+            b"fe80::1%<b>",
+            b"fe80::1%\xc3\xa9",
         ):
             came = BALANCER.came("192.0.2.1", forwarded(garbage), secure=True)
             self.assertEqual(came, Came("192.0.2.1", "192.0.2.1", https=True), garbage)
