@@ -99,6 +99,67 @@ def read(upstream: str, octets: bytes) -> Asked:
 
 
 @attrs.frozen
+class Answered:
+    """One answer as a client got it."""
+
+    status: int
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    whole: bool
+    """Neither cut nor without end."""
+    behind: bytes = b""
+    """What came after it, if it was whole."""
+
+
+def answers(octets: bytes, *, ended: bool, method: bytes = b"GET") -> list[Answered]:
+    """
+    Read answers as a client does that asked with one method again and again.
+
+    Args:
+        octets: all that came.
+        ended: the connection ended in peace after them.
+        method: of each request.
+
+    Raises:
+        h11.RemoteProtocolError: they are none.
+    """
+    found: list[Answered] = []
+    while octets:
+        found.append(_answer(octets, method, ended=ended))
+        if not found[-1].whole:
+            break
+        octets = found[-1].behind
+    return found
+
+
+def _answer(octets: bytes, method: bytes, *, ended: bool) -> Answered:
+    us = h11.Connection(h11.CLIENT, max_incomplete_event_size=1_000_000)
+    us.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"a")]))
+    us.send(h11.EndOfMessage())
+    us.receive_data(octets)
+    if ended:
+        us.receive_data(b"")
+    head: h11.Response | h11.InformationalResponse | None = None
+    body = b""
+    try:
+        while True:
+            event = us.next_event()
+            if isinstance(event, h11.InformationalResponse | h11.Response):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += bytes(event.data)
+            else:
+                break
+    except h11.RemoteProtocolError:
+        if head is None or not ended:
+            raise
+        event = None  # it ended inside the body
+    status, fields = (head.status_code, tuple(head.headers)) if head is not None else (0, ())
+    whole = isinstance(event, h11.EndOfMessage)
+    return Answered(status, fields, body, whole, us.trailing_data[0] if whole else b"")
+
+
+@attrs.frozen
 class Outcome:
     """What some bytes of a client led to."""
 
@@ -151,6 +212,9 @@ class Stand(Rig):
         opened = self.upstreams.opened
         left = [read(opened[at].peer.host, octets) for at, octets in asked.items()]
         logged = tuple(self.logged)
+        for server in opened:
+            if server.gone:  # as a real transport would tell, and the pool has to know
+                server.closes()
         opened[:] = [server for server in opened if not server.gone]
         return Outcome(got, (*done, *left), logged, ended)
 
