@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Any
 
+import attrs
 from OpenSSL import SSL
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.net.contexts import CertificateStore
+from pomeriumd.net.contexts import CertificateStore, NoCommonProtocol
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.port import Port
 from pomeriumd.settings.values import Address
@@ -101,3 +103,85 @@ class Shaking:
         for one in list(self.reactor.readers | self.reactor.writers):
             one.abortConnection()
         self.reactor.pump([0, 0])
+
+
+@attrs.frozen
+class Met:
+    """Both ends of a connection in memory, when nothing moves any more."""
+
+    client: SSL.Connection
+    server: SSL.Connection
+    error: Exception | None
+    """What either end broke off with."""
+
+    @property
+    def shown(self) -> str | None:
+        """Return the common name of what the server showed, None if it showed nothing."""
+        certificate = self.client.get_peer_certificate(as_cryptography=True)
+        return None if certificate is None else certificate.subject.rfc4514_string()[3:]
+
+
+def meet(
+    store: CertificateStore,
+    name: bytes | None,
+    *,
+    version: int = SSL.TLS1_3_VERSION,
+    ciphers: bytes | None = None,
+    offered: tuple[bytes, ...] = (),
+    reshape: Callable[[bytes], list[bytes]] | None = None,
+) -> Met:
+    """
+    Have a client shake hands with a store's contexts.
+
+    Args:
+        store: as the port has it.
+        name: to ask for; None asks for none.
+        version: the highest that the client speaks.
+        ciphers: what it offers in TLS 1.2 and below.
+        offered: protocols (ALPN).
+        reshape: what becomes of its hello on the way.
+    """
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_max_proto_version(version)
+    if ciphers is not None:
+        context.set_cipher_list(ciphers)
+    client = SSL.Connection(context, None)
+    client.set_connect_state()
+    if name is not None:
+        client.set_tlsext_host_name(name)
+    if offered:
+        client.set_alpn_protos(list(offered))
+    server = SSL.Connection(store.base(), None)
+    server.set_accept_state()
+    hello = True
+    for _ in range(12):
+        for us, them in ((client, server), (server, client)):
+            try:
+                us.do_handshake()
+            except SSL.WantReadError:
+                pass
+            except (SSL.Error, NoCommonProtocol) as error:
+                return Met(client, server, error)
+            octets = _waiting(us)
+            pieces = reshape(octets) if reshape and hello else [octets]
+            hello = False
+            for piece in pieces[:-1]:
+                # What is here so far is looked at, as it is by a port.
+                them.bio_write(piece)
+                try:
+                    them.do_handshake()
+                except SSL.WantReadError:
+                    pass
+                except (SSL.Error, NoCommonProtocol) as error:
+                    return Met(client, server, error)
+            if pieces[-1]:
+                them.bio_write(pieces[-1])
+    return Met(client, server, None)
+
+
+def _waiting(end: SSL.Connection) -> bytes:
+    """Return what one end wants to send."""
+    try:
+        return end.bio_read(1_000_000)
+    except SSL.WantReadError:
+        return b""
