@@ -30,7 +30,7 @@ import attrs
 
 from pomeriumd.access.policy import Policy, compile_policy
 from pomeriumd.errors import BadMessage, Problem, SettingsError
-from pomeriumd.http.target import canonical
+from pomeriumd.http.target import canonical, plain_signs
 from pomeriumd.settings.model import RouteSettings
 
 _parameter = re.compile(rb";[^/]*")
@@ -159,8 +159,9 @@ class _Paths:
         escaped = path
         if b"%" in path:
             # /%40admin is /@admin to every backend. What would be a delimiter if it were
-            # decoded has been refused, so one decoding reads all of it.
-            path = unquote_to_bytes(path)
+            # decoded has been refused, so one decoding reads all of it. Expressions see
+            # escaped what has to be escaped, and nothing else.
+            escaped, path = plain_signs(path), unquote_to_bytes(path)
         found = self.exact.get(path)
         if found is not None:
             return found

@@ -45,6 +45,9 @@ _OVERLONG = re.compile(rb"%C[01]%[89AB][0-9A-F]|%E0%[89][0-9A-F]|%F0%8[0-9A-F]")
 
 _DOTS = (b".", b"..")
 
+_SIGN = re.compile(rb"%(?:2[1469A-C78]|3[AD]|40)")
+"""An escape of one of ``!$&'()*+,:=@``."""
+
 
 def canonical(target: bytes) -> tuple[bytes, bytes | None]:
     """
@@ -68,6 +71,16 @@ def canonical(target: bytes) -> tuple[bytes, bytes | None]:
         raise BadMessage(f"target holds byte 0x{odd[0][0]:02x}")
     raw, mark, rest = target.partition(b"?")
     return _resolved(_escaped_once(raw)), rest if mark else None
+
+
+def plain_signs(path: bytes) -> bytes:
+    """
+    Return a canonical path with the signs raw that may stand raw: ``/@x`` for ``/%40x``.
+
+    To the RFC these are two paths, and the upstream is sent the one that came; to nearly
+    every backend they are one, so to rules they have to be (P2).
+    """
+    return _SIGN.sub(lambda found: bytes((int(found[0][1:], 16),)), path)
 
 
 def _escaped_once(path: bytes) -> bytes:

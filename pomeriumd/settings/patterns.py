@@ -27,6 +27,8 @@ from typing import Any
 
 import attrs
 
+from pomeriumd.errors import BadMessage
+from pomeriumd.http.target import canonical, plain_signs
 from pomeriumd.settings.fields import shown, text
 from pomeriumd.settings.reads import Unfit
 
@@ -48,6 +50,8 @@ Characters = frozenset[str]
 Sequence = list[tuple[Any, Any]]
 
 _NOTHING: Characters = frozenset()
+
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 
 _NOT_IN_RE2 = {
     "ASSERT": "looks around",
@@ -78,11 +82,24 @@ def path_regex(found: object) -> str:
         raise Unfit(f"want at most {LONGEST} characters, got {len(pattern)}")
     if not pattern.isascii():
         raise Unfit(f"want ASCII, other characters as %XX, got {shown(pattern)}")
+    _check_escapes(pattern)
     try:
         _Weigher(pattern).weigh()
     except RecursionError:
         raise Unfit("has too many groups inside each other") from None
     return pattern
+
+
+def _check_escapes(pattern: str) -> None:
+    """Refuse an escape that no path has once it is canonical: the rule would see nothing."""
+    for escape in _ESCAPE.findall(pattern):
+        try:
+            path, _ = canonical(b"/x" + escape.encode("ascii"))
+        except BadMessage:
+            raise Unfit(f"holds {escape}, and no path with that is let in") from None
+        seen = plain_signs(path).decode("ascii").removeprefix("/x")
+        if seen != escape:
+            raise Unfit(f"holds {escape}, want {seen}: so it stands in a path")
 
 
 def _parsed(pattern: str) -> tuple[Sequence, bool]:

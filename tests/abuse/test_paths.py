@@ -181,6 +181,27 @@ class EscapedLetterTests(Paths):
             path = b"/" + unquote_to_bytes(escaped)
             self.guarded(target, "admin", path)
 
+    def test_signs_that_may_stand_raw(self) -> None:
+        """An expression that names one of them is not passed by under its escape."""
+        for sign in b"!$&'()*+,=:@":
+            raw = bytes([sign])
+            pattern = re.escape("/x/" + raw.decode() + "me") + "(?:/.*)?"
+            stand = Stand(named("guarded", regex=pattern), public("rest"))
+            for spelling in (raw, b"%%%02X" % sign, b"%%%02x" % sign):
+                for shape in (b"/x/%bme", b"/x/%bme/y", b"/x/./%b%%6de/y", b"/x/y/../%bme"):
+                    target = shape % spelling
+                    self.assertEqual(stand.send(request(target)).status, 401, target)
+                    alice = stand.send(request(target, (b"cookie", stand.cookie()))).one
+                    self.assertEqual(alice.upstream, "guarded", target)
+                    self.assertIn(b"/x/" + spelling.upper() + b"me", alice.path)
+                near = stand.send(request(b"/x/%byou" % spelling)).one
+                self.assertEqual(
+                    (near.upstream, near.path), ("rest", b"/x/%byou" % spelling.upper())
+                )
+                # Without its parameter it would be the other's.
+                odd = stand.send(request(b"/x/%bme;z" % spelling))
+                self.assertEqual((odd.status, odd.asked), (400, ()))
+
 
 DELIMITERS = (0x2F, 0x5C, 0x3B, 0x25, 0x3F, 0x23, 0x7F, *range(0x20))
 

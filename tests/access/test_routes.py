@@ -127,6 +127,14 @@ class FindTests(SynchronousTestCase):
         for path in ("/abx", "/x/ab", "/ab/", "/ab\n", "/a"):
             self.assertIsNone(winner(routes, path), path)
 
+    def test_regex_sees_signs_raw(self) -> None:
+        """Escaped or not, a sign that may stand raw is one to an expression; others stay."""
+        for sign in "!$&'()*+,:=@":
+            routes = [route(regex=f"/\\{sign}me/%20"), route()]
+            for spelling in (sign, f"%{ord(sign):02X}"):
+                self.assertEqual(winner(routes, f"/{spelling}me/%20"), 0, spelling)
+        self.assertEqual(winner([route(regex="/%7C"), route()], "/%7C"), 0)
+
     def test_regex_in_order_of_the_file(self) -> None:
         """Of two expressions that match, the first one takes the request."""
         routes = [route(regex="/a.*"), route(regex="/ab"), route(prefix="/ab")]

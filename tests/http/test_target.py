@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import BadMessage
-from pomeriumd.http.target import canonical
+from pomeriumd.http.target import canonical, plain_signs
 
 
 def path_of(target: bytes) -> str:
@@ -51,6 +51,18 @@ class PathTests(SynchronousTestCase):
         for character in unreserved:
             for spelling in (b"/x%%%02X" % character, b"/x%%%02x" % character):
                 self.assertEqual(canonical(spelling), (b"/x" + bytes((character,)), None))
+
+    def test_signs_that_may_stand_raw(self) -> None:
+        """They stay as they came; for those who compare, plain_signs() makes them one."""
+        for octet in range(0x21, 0x7F):
+            escape = b"/%%%02X" % octet
+            try:
+                path, _ = canonical(escape)
+            except BadMessage:
+                continue
+            raw = canonical(b"/" + bytes((octet,)))[0] if octet not in b"./" else path
+            self.assertEqual(plain_signs(path), raw)
+            self.assertEqual(canonical(plain_signs(path))[0], plain_signs(path))
 
     def test_other_escapes_are_upper_case(self) -> None:
         """An escape that stays has one spelling."""

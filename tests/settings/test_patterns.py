@@ -53,6 +53,21 @@ class PathRegexTests(SynchronousTestCase):
         ):
             self.assertEqual(path_regex(pattern), pattern)
 
+    def test_escapes_as_paths_have_them(self) -> None:
+        """An escape that no canonical path holds would be a rule that sees nothing."""
+        for pattern in ("/%E4%BD%A0", "/a%20b", "/%7C", "/%", "/100%", "/%[0-9A-F]{2}"):
+            self.assertEqual(path_regex(pattern), pattern)
+        for escape, wanted in (
+            ("%41", "want A: so it stands in a path"),
+            ("%2e", "want .: so it stands in a path"),
+            ("%7c", "want %7C: so it stands in a path"),
+            ("%40", "want @: so it stands in a path"),
+            ("%2B", "want +: so it stands in a path"),
+        ):
+            self.refuses(f"/a{escape}/.*", f"holds {escape}, {wanted}")
+        for escape in ("%2F", "%2f", "%5C", "%00", "%3B", "%25", "%3F", "%23", "%7f"):
+            self.refuses(f"/a{escape}", f"holds {escape}, and no path with that is let in")
+
     def test_what_re2_has_not(self) -> None:
         """What Pomerium's engine does not know is refused."""
         for pattern, what in (
