@@ -164,7 +164,10 @@ class Outbound:
             b"port": port,
             b"id": request_id.encode("ascii"),
         }
-        target = self._base + path if query is None else b"%b%b?%b" % (self._base, path, query)
+        # An asterisk is the server as a whole, and no path that could stand behind another.
+        target = self._base + path if path != b"*" else path
+        if query is not None:
+            target = b"%b?%b" % (target, query)
         return target, FieldLines(b"%b%b%b%b" % (own, came, identity, self._set_lines))
 
     def _own(self, fields: list[Field], host: bytes) -> FieldLines:

@@ -377,6 +377,12 @@ class PrefixTests(Paths):
                 self.assertIn(outcome.status, REFUSED, target)
         self.assertGreater(reached, 5)
 
+    def test_the_server_as_a_whole(self) -> None:
+        """An asterisk is no path, and becomes none behind the path that `to` names."""
+        outcome = self.ask_as_alice(b"*", method=b"OPTIONS")
+        self.assertEqual((outcome.one.upstream, outcome.one.target), ("rest", b"*"))
+        self.assertEqual(self.ask(b"*", method=b"OPTIONS").status, 401)
+
     def test_the_upstreams_own_path(self) -> None:
         """With a session too, nothing climbs out of the path that `to` names."""
         for target in self.VARIANTS:

@@ -108,6 +108,8 @@ class TargetTests(SynchronousTestCase):
             ("/base", b"/", b"/base/"),
             ("/base", b"/a/", b"/base/a/"),
             ("/base/", b"/a", b"/base/a"),
+            ("", b"*", b"*"),
+            ("/base", b"*", b"*"),
         ):
             out = outbound(to=UpstreamURL("http", "u", 80, base))
             self.assertEqual(sent(out, request(path=path))[0], wanted)
