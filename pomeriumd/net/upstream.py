@@ -100,8 +100,8 @@ class UpstreamConnection(Protocol):
             self.on_gone(self)
             self._abort()
             return
-        self.due = self._deadlines.now + self._stall
         if self._tunnel:
+            self.due = self._deadlines.now + self._stall
             asker.answer_data(octets)
             asker.answer_flush()
             return
@@ -110,7 +110,10 @@ class UpstreamConnection(Protocol):
         except UpstreamBroken as error:
             self._fail(error)
             return
-        self._tell(asker, events)
+        if events:
+            # A head, or a chunk's size line, that drips in is no piece of an answer.
+            self.due = self._deadlines.now + self._stall
+            self._tell(asker, events)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever waits for the rest."""

@@ -541,6 +541,25 @@ class EarlyAnswerTests(SynchronousTestCase):
                 client.leaves()
                 self.next_one(rig, server)
 
+    def test_more_than_a_head_was_asked_for(self) -> None:
+        """Behind the answer to HEAD, and behind one that has no body, nothing is a body."""
+        for method, answer in (
+            (b"HEAD", b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nstolen"),
+            (b"HEAD", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nstolen\r\n"),
+            (b"GET", b"HTTP/1.1 204 No\r\ncontent-length: 6\r\n\r\nstolen"),
+            (b"GET", b"HTTP/1.1 304 No\r\ncontent-length: 6\r\n\r\nstolen"),
+            (b"GET", b"HTTP/1.1 304 No\r\ntransfer-encoding: chunked\r\n\r\n6\r\nstolen\r\n"),
+        ):
+            for place in (len(answer), answer.index(b"\r\n\r\n") + 4):
+                rig = EARLY_RIG
+                client = rig.connect()
+                client.sends(request(b"/open/first", method=method))
+                ((server, _),) = waiting(rig)
+                server.sends(answer[:place], answer[place:])
+                self.assertNotIn(b"stolen", client.got(), answer)
+                client.leaves()
+                self.next_one(rig, server)
+
     def next_one(self, rig: Rig, before: MemoryServer) -> None:
         """Find that the next client's exchange has nothing of the one before."""
         client = rig.connect()
@@ -687,6 +706,34 @@ class SlowTests(SynchronousTestCase):
             # The wheel's step, and the step of the drip.
             self.assertLessEqual(passed, 10 + 0.5 + seconds)
             self.assertEqual(parse(client.got()).status, 408)
+
+    def test_an_upstream_that_drips(self) -> None:
+        """The head of an answer has its time as a whole, interim ones with it; so do sizes."""
+        begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"
+        for seconds, before, dripped, bound in (
+            (5, b"", OK, 30),
+            (29, b"", OK, 30),
+            (9, b"HTTP/1.1 ", b"102 Processing\r\n\r\nHTTP/1.1 " * 9, 30),
+            (60, begun, b"0001" + b";a=b" * 60, 300),
+        ):
+            rig = Rig(*ROUTES)
+            client = rig.connect()
+            client.sends(request(b"/open"))
+            server = rig.upstreams.last
+            server.sends(before)
+            passed = 0.0
+            for octet in dripped:
+                server.sends(bytes([octet]))
+                rig.pass_time(seconds)
+                passed += seconds
+                if server.gone:
+                    break
+            self.assertLessEqual(passed, bound + 0.5 + seconds, dripped)
+            self.assertTrue(server.gone)
+            if before == begun:
+                self.assertTrue(client.aborted)
+            else:
+                self.assertEqual(parse(client.got()).status, 504)
 
     def test_who_does_not_shake_hands(self) -> None:
         """A hello that stops at any of its bytes, or drips, ends with the handshake's time."""
