@@ -49,6 +49,7 @@ ROUTES = (
     public("open", prefix="/open"),
     named("any", prefix="/any", allowed_users=(), allow_any_authenticated_user=True),
     named("tunnel", prefix="/ws", allow_websockets=True),
+    named("silent", prefix="/silent", pass_identity_headers=False),
     named("denied", prefix="/denied", allowed_users=("bob@example.com",)),
     named("rest"),
 )
@@ -393,6 +394,7 @@ def _requests(stand: Stand, *forged: tuple[bytes, bytes]) -> Iterator[tuple[str,
     yield "preflight without a session", request(b"/x", *forged, *preflight, method=b"OPTIONS")
     yield "any user", request(b"/any", mallory, *forged)
     yield "allowed", request(b"/x", alice, *forged)
+    yield "told nothing", request(b"/silent", alice, *forged)
     yield "HEAD", request(b"/x", alice, *forged, method=b"HEAD")
     yield "broken session", request(b"/open", (b"cookie", b"__Host-_pomerium=x"), *forged)
     yield "tunnel", request(b"/ws", alice, *forged, *WEBSOCKET)
@@ -424,7 +426,7 @@ class EverywhereTests(Fields):
                     self.assertNotIn(MARK, asked.octets, (way, name))
                 self.assertNotIn(MARK, outcome.got, (way, name))
                 self.assertNotIn(MARK.decode(), repr(outcome.logged), (way, name))
-        self.assertEqual(len(reached), 10)
+        self.assertEqual(len(reached), 11)
 
 
 ADDED = (

@@ -907,6 +907,17 @@ class TunnelTests(Framing):
                 # The frames are no request, and what follows them is not read.
                 self.assertNotIn(b"/smuggled", [entry.path for entry in outcome.logged])
 
+    def test_not_at_a_route_without_tunnels(self) -> None:
+        """403 for a proper handshake, with a session too; any other is an ordinary request."""
+        refused = 0
+        for fields, more in product(self.VARIANTS, ((), ((b"cookie", self.stand.cookie()),))):
+            outcome = self.stand.send(request(b"/open", *fields, *more), answer=SWITCH)
+            self.assertNotEqual(outcome.status, 101, fields)
+            refused += outcome.status == 403
+            for asked in outcome.asked:
+                self.assertNotIn(b"upgrade", dict(asked.fields), fields)
+        self.assertEqual(refused, 12)
+
     def test_only_for_who_asked_properly(self) -> None:
         """An upstream that switches anyway is a broken one, and the tunnel does not open."""
         cookie = (b"cookie", self.stand.cookie())

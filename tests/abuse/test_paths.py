@@ -19,6 +19,8 @@ from urllib.parse import quote, unquote_to_bytes
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
+from OpenSSL._util import lib
 from twisted.internet.address import IPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,22 +29,22 @@ from pomeriumd.access.authorizer import LocalAuthorizer
 from pomeriumd.access.decision import Allow
 from pomeriumd.access.routes import Route
 from pomeriumd.errors import PomeriumError, ProviderError
+from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.settings.model import Origin, RouteSettings, UpstreamURL
+from tests.support.certificates import NOW as CERTIFIED
+from tests.support.certificates import leaf
+from tests.support.handshakes import meet
 from tests.support.rig import ALICE, NAVIGATION, NOW, request
 from tests.support.settings import ISSUER, route
 from tests.support.stand import Asked, Outcome, Stand, named, public
 from tests.support.variants import each_way, in_cases, lookalikes, readings
 
-WAITING: dict[str, str] = {
-    "P18": (
-        "there is no HTTP/3, and TLS over TCP takes no early data (contexts set no maximum); "
-        "whoever adds a QUIC listener or early data"
-    ),
-}
+WAITING: dict[str, str] = {}
 PARTLY: dict[str, str] = {
     "P6": "nothing rewrites a path but `to` with a path; whoever adds a rewriting setting",
     "P11": "HTTP/2's pseudo-fields; whoever adds HTTP/2 towards clients",
+    "P18": "there is no HTTP/3; whoever adds QUIC gives it no early data either",
     "P19": "reload with a broken file; issue 4",
 }
 
@@ -468,7 +470,11 @@ class HostCaseTests(Paths):
                 public("rest", from_=Origin("https", f"h{n}.example.com", 443))
                 for n in range(HOSTS)
             ),
-            named("user", from_=Origin("https", "a-user.example.com", 443)),
+            named(
+                "user",
+                from_=Origin("https", "a-user.example.com", 443),
+                preserve_host_header=True,
+            ),
         )
 
     def test_every_spelling_is_the_host(self) -> None:
@@ -479,8 +485,9 @@ class HostCaseTests(Paths):
             outcome = self.stand.send(request(b"/", (b"cookie", cookie), host=host))
             self.assertEqual(outcome.one.upstream, "user", host)
             self.assertEqual(outcome.logged[0].host, b"a-user.example.com", host)
-            (came,) = outcome.one.all(b"x-forwarded-host")
-            self.assertEqual(came.partition(b":")[0], b"a-user.example.com", host)
+            for name in (b"host", b"x-forwarded-host"):
+                (came,) = outcome.one.all(name)
+                self.assertEqual(came.partition(b":")[0], b"a-user.example.com", host)
 
     def test_the_sign_in_host_too(self) -> None:
         """The host of our own sign-in is never a route's, in any spelling."""
@@ -1014,6 +1021,37 @@ class MappedTests(SynchronousTestCase):
             seen = self.seen("::ffff:10.0.0.9", f"198.51.100.7, {hop}")
             first = seen.all(b"x-forwarded-for")[0].split(b", ")[0]
             self.assertEqual(first == b"198.51.100.7", listed, hop)
+
+
+EARLY_STORE = CertificateStore.of(
+    [leaf("first.test").pair(), leaf("app.example.test").pair(), leaf("*.example.test").pair()],
+    CERTIFIED,
+)
+
+
+class EarlyDataTests(SynchronousTestCase):
+    """P18: no request is taken before its handshake is complete, so that its address is proved."""
+
+    row = "P18"
+    VARIANTS: ClassVar = tuple(
+        product(
+            (
+                *(b"first.test", b"app.example.test", b"any.example.test", b"APP.EXAMPLE.TEST"),
+                *(b"app.example.test.", b"unknown.test", b"a.b.example.test", None),
+            ),
+            (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION),
+        )
+    )
+
+    def test_no_ticket_allows_any(self) -> None:
+        """What a client gets to resume with allows it no byte of early data."""
+        for name, version in self.VARIANTS:
+            met = meet(EARLY_STORE, name, version=version)
+            with self.assertRaises(SSL.WantReadError):
+                met.client.recv(1)  # what has come is the tickets
+            session = met.client.get_session()
+            assert session is not None
+            self.assertEqual(lib.SSL_SESSION_get_max_early_data(session._session), 0, name)
 
 
 class Fallen(Exception):
