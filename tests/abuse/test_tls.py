@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from itertools import permutations, product
 from pathlib import Path
@@ -269,8 +270,9 @@ class UnreadableTests(SynchronousTestCase):
 
     def test_in_the_settings(self) -> None:
         """A setting that holds none, or a file that is none, is a problem with its place."""
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        directory = Path(temporary.name)
         for number, pem in enumerate(self.VARIANTS):
             path = directory / f"{number}.pem"
             path.write_bytes(pem)
@@ -278,7 +280,7 @@ class UnreadableTests(SynchronousTestCase):
             with contextlib.suppress(UnicodeDecodeError):
                 self.problem(directory, tls_custom_ca=pem.decode())
         for path in (directory / "missing.pem", directory, Path(os.devnull)):
-            self.problem(directory, tls_custom_ca_file=str(path.absolute()))
+            self.problem(directory, tls_custom_ca_file=str(path))
 
     def problem(self, directory: Path, **more: str) -> None:
         """Find that a route with this setting is refused, for this setting."""
