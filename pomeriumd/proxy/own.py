@@ -211,7 +211,8 @@ class OwnPages:
             if missing.again:
                 raise
             return self._begin_at(call, missing.redirect, again=True)
-        return redirect(finished.redirect, finished.fields)
+        # It was under our seal; every redirect asks all the same (abuse case R2).
+        return redirect(self._at_home(request, finished.redirect), finished.fields)
 
     def _at_home(self, request: Request, url: str) -> str:
         """Return the URL if it is at this very host, and the host's root otherwise."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from urllib.parse import parse_qs, urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.crypto import base64url
 from pomeriumd.crypto.keys import SharedKeys
+from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.handoff import HANDOFF_SECONDS, Handoff, seal_handoff
+from pomeriumd.session.pending import PendingLogins
 from tests.support.rig import MALLORY, NAVIGATION, Chance, Got, Rig, parse, request
 from tests.support.settings import SHARED, route
 
@@ -219,6 +223,22 @@ class CallbackTests(OwnCase):
         """Return the one field that sets a session."""
         (session,) = [c for c in got.all(b"set-cookie") if c.startswith(b"__Host-_pomerium=ey")]
         return session
+
+    def test_a_sealed_target_is_asked_about_too(self) -> None:
+        """What a login's cookie says under our own seal leads to this host, or nowhere."""
+        now = self.rig.clock.seconds()
+        logins = PendingLogins(
+            shape=CookieShape(name="_pomerium"),
+            keys=KEYS.route_login,
+            audience="app.example.com:443",
+        )
+        for to, status in (("https://evil.example/", 302), ("//evil.example/", 400)):
+            content = {"secret": "s", "target": to}
+            login, ((_, text),) = logins.begin((), content, now=now, random=Chance())
+            digest = base64url.encode(sha256(b"pomeriumd login\ns").digest())
+            got = self.back(f"{login}.{digest}", text.partition(b";")[0])
+            self.assertEqual(got.status, status)
+            self.assertIn(got.field(b"location"), (b"https://app.example.com/", b""))
 
     def test_somebody_elses_hand_off_signs_nobody_in(self) -> None:
         """Another login's hand-off, with or without a login of one's own, sets no session."""
