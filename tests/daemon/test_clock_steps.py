@@ -11,7 +11,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.crypto import base64url
-from tests.support.browser import Browser
+from tests.support.memory_browser import Browser
 from tests.support.memory_provider import MemoryProvider
 from tests.support.rig import NAVIGATION, Got, Rig, parse, request
 from tests.support.settings import route

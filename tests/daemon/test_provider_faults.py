@@ -8,7 +8,7 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.browser import Browser
+from tests.support.memory_browser import Browser
 from tests.support.memory_provider import MemoryProvider
 from tests.support.rig import Rig
 from tests.support.settings import route
