@@ -1,0 +1,265 @@
+"""
+An identity provider in memory: honest, unless a test tells it where to lie.
+
+It checks what a certified one checks (client, code once, redirect URI, PKCE), so that a
+sign-in that it lets through is a proper one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+import attrs
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+from treq.testing import RequestTraversalAgent
+from twisted.internet.defer import Deferred
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.resource import Resource
+from zope.interface import implementer
+
+from tests.support.settings import ISSUER
+
+CLIENT = ("pomerium", "provider secret")
+"""As tests/support/settings.py has them."""
+
+PERSON: Mapping[str, Any] = {
+    "sub": "alice",
+    "email": "alice@example.com",
+    "email_verified": True,
+    "name": "Alice",
+    "groups": ["staff"],
+}
+
+Answer = Callable[[Any], Any]
+
+
+@cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    """Return the provider's key, made once."""
+    return rsa.generate_private_key(65_537, 2_048)
+
+
+@cache
+def other_key() -> rsa.RSAPrivateKey:
+    """Return a key that the provider never published."""
+    return rsa.generate_private_key(65_537, 2_048)
+
+
+def challenge_of(verifier: str) -> str:
+    """Return the S256 challenge (RFC 7636 section 4.2)."""
+    digest = hashlib.sha256(verifier.encode("ascii")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+@attrs.frozen
+class Asked:
+    """One request that came: where to, and the form in it."""
+
+    path: str
+    form: dict[str, str]
+
+
+class IdentityProvider(Resource):
+    """A whole OpenID provider; every public attribute is a place where it can lie."""
+
+    isLeaf = True
+
+    def __init__(self, issuer: str = ISSUER) -> None:
+        super().__init__()
+        self.now: Callable[[], float] = lambda: 0.0
+        """Seconds since the epoch: the daemon's own clock, unless a test sets it wrong."""
+        self.issuer = issuer
+        self.person: dict[str, Any] = dict(PERSON)
+        """Who is at the browser."""
+        self.active = True
+        """Whether the account may still be used."""
+        self.metadata: dict[str, Any] = {}
+        """Over the honest ones; None takes a member out."""
+        self.claims: dict[str, Any] = {}
+        """Over those of each ID token; None takes one out."""
+        self.tokens: dict[str, Any] = {}
+        """Over the members of each token answer; None takes one out."""
+        self.userinfo: dict[str, Any] | None = None
+        """What userinfo says; None for the truth."""
+        self.sign: Callable[[dict[str, Any]], str] = self.signed
+        self.kid = "k1"
+        self.answers: dict[str, Answer] = {}
+        """Paths that are answered as a test tells."""
+        self.asked: list[Asked] = []
+        self.issued: list[str] = []
+        """Every code and token that was given out."""
+        self.authorized: list[dict[str, str]] = []
+        """The parameters of each authorization request."""
+        self._codes: dict[str, dict[str, str]] = {}
+        self._refreshable: dict[str, dict[str, Any]] = {}
+
+    def agent(self) -> Watched:
+        """Return an agent that reaches it, whatever host is asked for."""
+        return Watched(RequestTraversalAgent(self))
+
+    def authorize(self, url: str) -> str:
+        """Do what its sign-in page does for the person, and return where that leads."""
+        given = {name: value[0] for name, value in parse_qs(urlsplit(url).query).items()}
+        self.authorized.append(given)
+        assert given["client_id"] == CLIENT[0], given
+        back = {"state": given["state"], "iss": self.issuer}
+        if self.active:
+            back["code"] = self._new("c0de")
+            self._codes[back["code"]] = given
+        else:
+            back["error"] = "access_denied"
+        return f"{given['redirect_uri']}?{urlencode(back)}"
+
+    def render(self, request: Any) -> Any:
+        """Answer by path, or as the test told."""
+        request.notifyFinish().addErrback(lambda _: None)
+        path = request.path.decode("ascii")
+        form = dict(parse_qsl(request.content.read().decode("ascii"), keep_blank_values=True))
+        self.asked.append(Asked(path, form))
+        request.setHeader("content-type", "application/json")
+        if path in self.answers:
+            return self.answers[path](request)
+        documents: dict[str, Callable[[], dict[str, Any]]] = {
+            "/.well-known/openid-configuration": self.discovery,
+            "/jwks": self.jwks,
+            "/token": lambda: self.token(request, form),
+            "/userinfo": lambda: self.person if self.userinfo is None else self.userinfo,
+            "/revoke": lambda: self.revoke(form),
+        }
+        if path not in documents:
+            request.setResponseCode(404)
+            return b"{}"
+        return json.dumps(documents[path]()).encode()
+
+    def forms(self, path: str) -> list[dict[str, str]]:
+        """Return the forms that came to one path."""
+        return [each.form for each in self.asked if each.path == path]
+
+    def discovery(self) -> dict[str, Any]:
+        """Return the metadata."""
+        return _without_none(
+            {
+                "issuer": self.issuer,
+                "authorization_endpoint": f"{self.issuer}/authorize",
+                "token_endpoint": f"{self.issuer}/token",
+                "jwks_uri": f"{self.issuer}/jwks",
+                "userinfo_endpoint": f"{self.issuer}/userinfo",
+                "revocation_endpoint": f"{self.issuer}/revoke",
+                "end_session_endpoint": f"{self.issuer}/bye",
+                "authorization_response_iss_parameter_supported": True,
+                **self.metadata,
+            }
+        )
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public key."""
+        return {
+            "keys": [{**RSAAlgorithm.to_jwk(rsa_key().public_key(), as_dict=True), "kid": self.kid}]
+        }
+
+    def token(self, request: Any, form: dict[str, str]) -> dict[str, Any]:
+        """Return new tokens for a code or a refresh token, or say why not."""
+        if form["grant_type"] == "authorization_code":
+            asked = self._codes.pop(form["code"], None)
+            good = (
+                asked is not None
+                and asked["redirect_uri"] == form["redirect_uri"]
+                and asked["code_challenge_method"] == "S256"
+                and asked["code_challenge"] == challenge_of(form["code_verifier"])
+            )
+            person = self.person
+            nonce = asked["nonce"] if asked is not None else None
+        else:
+            known = self._refreshable.pop(form["refresh_token"], None)
+            good, nonce = known is not None, None
+            person = {**(known or {}), **self.person}
+        if not (good and self.active and self._is_client(request)):
+            request.setResponseCode(400)
+            return {"error": "invalid_grant"}
+        return self.granted(person, nonce)
+
+    def granted(self, person: dict[str, Any], nonce: str | None) -> dict[str, Any]:
+        """Return a token answer."""
+        second = int(self.now())
+        claims = {
+            "iss": self.issuer,
+            "aud": CLIENT[0],
+            "iat": second,
+            "exp": second + 300,
+            "nonce": nonce,
+            **person,
+            **self.claims,
+        }
+        refresh_token = self._new("refresh-t0ken")
+        self._refreshable[refresh_token] = person
+        answer = {
+            "access_token": self._new("access-t0ken"),
+            "token_type": "Bearer",
+            "refresh_token": refresh_token,
+            "id_token": self.sign(_without_none(claims)),
+            **self.tokens,
+        }
+        self.issued.append(str(answer["id_token"]))
+        return _without_none(answer)
+
+    def signed(self, claims: dict[str, Any], **header: Any) -> str:
+        """Return an ID token as it should be."""
+        return jwt.encode(claims, rsa_key(), "RS256", headers={"kid": self.kid, **header})
+
+    def revoke(self, form: dict[str, str]) -> dict[str, Any]:
+        """Forget a refresh token."""
+        self._refreshable.pop(form["token"], None)
+        return {}
+
+    def _is_client(self, request: Any) -> bool:
+        return bool((request.getUser(), request.getPassword()) == (b"pomerium", b"provider+secret"))
+
+    def _new(self, what: str) -> str:
+        self.issued.append(f"{what}-{len(self.issued):06d}")
+        return self.issued[-1]
+
+
+def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+@implementer(IAgent)
+@attrs.define(eq=False)
+class Watched:
+    """An agent that writes down every URL before it asks for it."""
+
+    _agent: IAgent
+    urls: list[str] = attrs.Factory(list)
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """Ask."""
+        self.urls.append(uri.decode("ascii"))
+        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
+        return asked
+
+
+def status(code: int, body: bytes = b"{}", **fields: str) -> Answer:
+    """Return an answer of that status."""
+
+    def answer(request: Any) -> bytes:
+        request.setResponseCode(code)
+        for name, value in fields.items():
+            request.setHeader(name.replace("_", "-"), value)
+        return body
+
+    return answer
