@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.assets import Asset
@@ -62,27 +64,9 @@ class Pages:
     """All pages; built once, then only read."""
 
     def __init__(self) -> None:
-        # `finalize` sees every value that a template writes, before it is escaped.
-        environment = Environment(
-            autoescape=True,
-            undefined=StrictUndefined,
-            loader=PackageLoader("pomeriumd.answers"),
-            finalize=printable,
-            auto_reload=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         self._style = Asset("style.css", b"text/css; charset=utf-8")
         self._icon = Asset("icon.svg", b"image/svg+xml")
-        environment.globals.update(
-            stylesheet_url=f"{STYLESHEET}?{self._style.query}",
-            icon_url=f"{ICON}?{self._icon.query}",
-            home_url=HOME,
-            sign_out_url=SIGN_OUT,
-            csrf_field=CSRF_FIELD,
-        )
-        names = ("error", "who", "sign_out", "signed_out", "onward")
-        self._templates = {name: environment.get_template(f"{name}.html") for name in names}
+        self._templates = _templates(self._style.query, self._icon.query)
 
     def error(
         self,
@@ -301,6 +285,30 @@ class Pages:
             *extra,
         )
         return Answer(status, fields, page.encode("utf-8"))
+
+
+@cache
+def _templates(style: str, icon: str) -> Mapping[str, Template]:
+    """Return every template, compiled once in a process: a reload need not wait for it."""
+    # `finalize` sees every value that a template writes, before it is escaped.
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=PackageLoader("pomeriumd.answers"),
+        finalize=printable,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        stylesheet_url=f"{STYLESHEET}?{style}",
+        icon_url=f"{ICON}?{icon}",
+        home_url=HOME,
+        sign_out_url=SIGN_OUT,
+        csrf_field=CSRF_FIELD,
+    )
+    names = ("error", "who", "sign_out", "signed_out", "onward")
+    return MappingProxyType({name: environment.get_template(f"{name}.html") for name in names})
 
 
 def _extra_fields(shown: Shown, call: Call, allow: str | None) -> tuple[Field, ...]:
