@@ -7,7 +7,6 @@ all that it was ever sent: what an attack may not bring about is looked for ther
 
 from __future__ import annotations
 
-import tempfile
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -44,6 +43,9 @@ ROUTES = (
 )
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+NOWHERE = "/dev/null/state"
+"""Where nothing can be kept, not even by root: no daemon finds what another one learnt."""
 
 HOPS = 12
 """Redirects that a browser follows; a sign-in takes five."""
@@ -207,11 +209,9 @@ class SignInCase(SynchronousTestCase):
 
     def start(self, *routes: RouteSettings, **more: Any) -> None:
         """Start it with these routes and settings."""
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
         self.provider = IdentityProvider()
         self.agent = self.provider.agent()
-        self.rig = Rig(*routes, agent=self.agent, **{"state_dir": directory.name, **more})
+        self.rig = Rig(*routes, agent=self.agent, **{"state_dir": NOWHERE, **more})
         self.clock: Clock = self.rig.clock
         self.provider.now = self.clock.seconds
         self.browser = self.new_browser()
