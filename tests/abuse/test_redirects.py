@@ -173,7 +173,7 @@ class SignInTargetTests(RedirectCase):
                 "code_challenge": challenge_of("v" * 43),
                 "code_challenge_method": "S256",
             }
-            return self.browser.open(self.provider.authorize(f"{ISSUER}/?{urlencode(asked)}"))
+            return self.browser.open(self.provider.visit(f"{ISSUER}/?{urlencode(asked)}"))
 
         self.never_leads_away(exchanged, self.VARIANTS[::9])
         for text in AT_HOME:

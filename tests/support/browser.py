@@ -117,7 +117,7 @@ class Browser:
             octets = self._from_application(client)
         client.leaves()
         got = parse(octets)
-        self._keep(host, got)
+        self.keep(host, got)
         self.shown.append((f"https://{authority}{target.decode('latin-1')}", got))
         return got
 
@@ -125,7 +125,7 @@ class Browser:
         """Open a URL and go wherever it leads, to the provider and back."""
         for _ in range(HOPS):
             if url.startswith(f"{ISSUER}/"):
-                url = self.provider.authorize(url)
+                url = self.provider.visit(url)
                 continue
             got = self.open(url, *fields)
             if got.status != 302:
@@ -139,7 +139,7 @@ class Browser:
             if url.startswith(stop):
                 return url
             if url.startswith(f"{ISSUER}/"):
-                url = self.provider.authorize(url)
+                url = self.provider.visit(url)
                 continue
             got = self.open(url)
             assert got.status == 302, (url, got)
@@ -180,7 +180,8 @@ class Browser:
         assert octets, "nobody answered"
         return octets
 
-    def _keep(self, host: str, got: Got) -> None:
+    def keep(self, host: str, got: Got) -> None:
+        """Keep and drop cookies as an answer of a host says."""
         for text in got.all(b"set-cookie"):
             pair, *attributes = (part.strip() for part in text.split(b";"))
             name, _, value = pair.partition(b"=")

@@ -127,9 +127,12 @@ class IdentityProvider(Resource):
         """Return an agent that reaches it, whatever host is asked for."""
         return Watched(RequestTraversalAgent(self))
 
-    def authorize(self, url: str) -> str:
-        """Do what its sign-in page does for the person, and return where that leads."""
-        given = {name: value[0] for name, value in parse_qs(urlsplit(url).query).items()}
+    def visit(self, url: str) -> str:
+        """Do what one of its pages does for the person, and return where that leads."""
+        parts = urlsplit(url)
+        given = {name: value[0] for name, value in parse_qs(parts.query).items()}
+        if parts.path == "/bye":
+            return f"{given['post_logout_redirect_uri']}?{urlencode({'state': given['state']})}"
         self.authorized.append(given)
         assert given["client_id"] == CLIENT[0], given
         back = {"state": given["state"], "iss": self.issuer}
@@ -258,8 +261,12 @@ def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
 class Watched:
     """An agent that writes down every URL before it asks for it."""
 
-    _agent: IAgent
+    _agent: RequestTraversalAgent
     urls: list[str] = attrs.Factory(list)
+
+    def flush(self) -> None:
+        """Let answers that were given late arrive."""
+        self._agent.flush()
 
     def request(
         self,
