@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 
 import attrs
 
@@ -73,19 +74,17 @@ LONGEST_KEY = 64
 """Characters of an unknown key that are shown."""
 
 
+_WORDS = re.compile(r"[_-]*(?:(?:[^\W\d_]{1,24}[0-9]{0,4}|[0-9]{1,4})(?![^\W_])[_-]*)*")
+"""Words of letters, maybe numbered: what names are made of, and random text is not."""
+
+
 def shown_key(key: str) -> str:
     """
     Return a key fit for a place: ASCII, and only as far as it looks like a key.
 
-    A forgotten space makes a key of ``cookie_secret:c2VjcmV0``: what follows the first odd
-    character could be the secret.
+    A forgotten space makes a key of ``cookie_secret:c2VjcmV0``, and a slip of the indent one
+    of the secret alone: what stands behind the first odd character, or is no word, could be it.
     """
-    head = "".join(_wordy(key))
+    found = _WORDS.match(key[:LONGEST_KEY])
+    head = found[0] if found else ""
     return ascii(head)[1:-1] + ("" if head == key else "...")
-
-
-def _wordy(key: str) -> Iterator[str]:
-    for character in key[:LONGEST_KEY]:
-        if not (character.isalnum() or character in "_-"):
-            return
-        yield character

@@ -218,7 +218,12 @@ class ShownKeyTests(SynchronousTestCase):
             ("cookie_secret", "cookie_secret"),
             ("cookie_secret:hunter2", "cookie_secret..."),
             ("t\u043e", r"t\u043e"),
-            ("a" * 65, "a" * 64 + "..."),
+            ("a" * 65, "..."),
+            ("a-" * 33, "a-" * 32 + "..."),
+            ("idp_client_id2", "idp_client_id2"),
+            ("bE9nZ2VkSW5Cb3RoV2F5cw", "..."),
+            ("cookie_secret_bE9nZ2VkSW5Cb3RoV2F5cw", "cookie_secret_..."),
+            ("3f9ac1d07be2", "..."),
             ("", ""),
             ("\x1b[0m", "..."),
         ):
