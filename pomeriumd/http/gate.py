@@ -84,6 +84,10 @@ class Judged(NamedTuple):
     """What others worked out of host, port and fields and of nothing else, each under a key
     of his own: kept for the next request that brings the same bytes."""
 
+    def __repr__(self) -> str:
+        """Say which host, and nothing of the fields: there are credentials among them."""
+        return f"Judged({self.host!r}, {len(self.fields)} fields)"
+
 
 def judge(fields: list[Field], *, http11: bool) -> Judged:
     """

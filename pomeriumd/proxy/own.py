@@ -67,7 +67,7 @@ class OwnPages:
     sessions: Sessions
     identity: IdentityHeaders
     pages: Pages
-    csrf_keys: KeyRing
+    csrf_keys: KeyRing = attrs.field(repr=False)
     recheck_minutes: int
     now: Callable[[], float]
     _by_path: Mapping[bytes, tuple[tuple[bytes, ...], Page]] = attrs.field(init=False)

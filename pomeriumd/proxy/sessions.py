@@ -62,12 +62,12 @@ class Sessions:
         audiences: canonical host to ``host:port``, for each route host.
     """
 
-    keys: KeyRing
+    keys: KeyRing = attrs.field(repr=False)
     issuer: str
     shape: CookieShape
     limits: SessionLimits
     audiences: Mapping[bytes, str]
-    _known: OrderedDict[Token, Known] = attrs.Factory(OrderedDict)
+    _known: OrderedDict[Token, Known] = attrs.field(factory=OrderedDict, repr=False)
 
     def find(
         self, request: Request, now: float, notes: dict[object, Any] | None = None

@@ -38,6 +38,19 @@ class OwnCase(SynchronousTestCase):
         return (b"cookie", self.rig.cookie())
 
 
+class TextTests(OwnCase):
+    """What a daemon at work looks like in a log or a debugger."""
+
+    def test_it_holds_no_secret(self) -> None:
+        """Neither the keys nor the tokens of those who are signed in (abuse case A4)."""
+        self.rig.connect().sends(request(b"/", self.cookie()))
+        text = repr(self.rig.front)
+        self.assertIn("Sessions(", text)
+        self.assertNotIn(self.rig.token(), text)
+        for ring in (KEYS.csrf, KEYS.route_session, KEYS.handoff, KEYS.signed_url):
+            self.assertNotIn(repr(ring[0])[2:-1], text)
+
+
 class EverywhereTests(OwnCase):
     """Health and keys answer on every host, and no upstream is ever asked."""
 
