@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode, urlsplit
 
 import attrs
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -101,6 +101,7 @@ class IdentityProvider(Resource):
         self.issuer = issuer
         self.person: dict[str, Any] = dict(PERSON)
         """Who is at the browser."""
+        self.client_secret = CLIENT[1]
         self.active = True
         """Whether the account may still be used."""
         self.metadata: dict[str, Any] = {}
@@ -245,7 +246,9 @@ class IdentityProvider(Resource):
         return {}
 
     def _is_client(self, request: Any) -> bool:
-        return bool((request.getUser(), request.getPassword()) == (b"pomerium", b"provider+secret"))
+        # Both are form-encoded before they are joined (RFC 6749 section 2.3.1).
+        sent = unquote_plus(request.getPassword().decode("ascii"))
+        return bool((request.getUser(), sent) == (CLIENT[0].encode(), self.client_secret))
 
     def _new(self, what: str) -> str:
         self.issued.append(f"{what}-{len(self.issued):06d}")
