@@ -70,10 +70,14 @@ def who(route: RouteSettings) -> str:
     return ", ".join(parts) or "nobody"
 
 
+NO_GROUPS = frozenset({"google"})
+"""Kinds of provider that name no groups, in no token and no answer."""
+
+
 def dangers_of(settings: Settings) -> Iterator[str]:
     """Return what is legal and yet worth a warning; one line each, with no secret in it."""
     for route in settings.routes:
-        for text in _route_dangers(route):
+        for text in _route_dangers(route, settings.idp_provider):
             yield f"{route.place}: {text}"
     if not settings.routes:
         yield "policy: there are no routes; only the sign-in is served"
@@ -103,11 +107,13 @@ def dangers_of(settings: Settings) -> Iterator[str]:
         yield "headers: none, so browsers are not told to stay on https"
 
 
-def _route_dangers(route: RouteSettings) -> Iterator[str]:
+def _route_dangers(route: RouteSettings, provider: str) -> Iterator[str]:
     if route.allow_public_unauthenticated_access:
         yield f"public: {route.from_.text} is open to everybody, without sign-in"
     if not route.admits:
         yield f"nobody may use {route.from_.text}: it has no allowed_users, _groups or _domains"
+    if route.allowed_groups and provider in NO_GROUPS:
+        yield f"allowed_groups: lets nobody in, as {provider} names no groups"
     if route.tls_skip_verify:
         yield f"tls_skip_verify: whoever stands between can be {route.to.text}"
     if route.from_.scheme == "http":

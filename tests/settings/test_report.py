@@ -35,6 +35,7 @@ class ReportTests(SynchronousTestCase):
                 insecure_server=None,
                 certificate=chain.decode(),
                 certificate_key=key.decode(),
+                idp_provider="gitlab",
                 policy=[
                     route(allowed_users=["a@b.c", "d@e.f"], allowed_domains=["x.example"]),
                     route(prefix="/a", allow_any_authenticated_user=True),
@@ -44,7 +45,7 @@ class ReportTests(SynchronousTestCase):
             (
                 [
                     (
-                        "PATH: good; 3 routes, https on :443, sign-in with google at "
+                        "PATH: good; 3 routes, https on :443, sign-in with gitlab at "
                         "https://authenticate.example.com"
                     ),
                     "  https://wiki.example.com -> http://127.0.0.1:8080: 2 users, 1 domain",
@@ -99,6 +100,13 @@ class ReportTests(SynchronousTestCase):
                 "  headers: none, so browsers are not told to stay on https",
             ],
         )
+
+    def test_groups_that_nobody_names(self) -> None:
+        """A rule that no sign-in can meet is pointed at, with its route (abuse case O10)."""
+        rules = [route(allowed_groups=["staff"], allowed_users=["a@b.c"])]
+        told = "  policy[0]: allowed_groups: lets nobody in, as google names no groups"
+        self.assertIn(told, self.report(policy=rules)[0])
+        self.assertNotIn("allowed_groups", str(self.report(policy=rules, idp_provider="gitlab")))
 
     def test_insecure(self) -> None:
         """Plain http on all addresses is pointed at; so are no routes."""
