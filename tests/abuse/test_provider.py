@@ -31,10 +31,11 @@ from pomeriumd.crypto.tokens import sign
 from pomeriumd.daemon.build import build
 from pomeriumd.http.limits import Limits
 from pomeriumd.session.claims import session_claims
+from pomeriumd.session.handoff import Handoff, seal_handoff
 from tests.support.browser import APP, AUTH, ROUTES, WIKI, Browser, SignInCase
 from tests.support.leads import is_html, page
 from tests.support.provider import CLIENT, PERSON, b64, other_key, raw, rs256, rsa_key, status
-from tests.support.rig import Got, Rig
+from tests.support.rig import Chance, Got, Rig
 from tests.support.settings import COOKIE, ISSUER, SHARED, make_settings, route
 from tests.support.settings_files import minimal, problems
 from tests.support.settings_files import route as entry
@@ -1553,6 +1554,21 @@ class StepTests(ProviderCase):
                 self.assertIn(got.status, (302, 400, 405), (step, method, query))
                 self.nobody(browser)
         self.assertEqual(self.provider.forms("/token"), [])
+
+    def test_a_hand_off_that_knows_only_the_logins_name(self) -> None:
+        """Even from under our own seal: who does not know the login's secret finishes nothing."""
+        now = int(self.clock.seconds())
+        url = self.browser.until(f"{APP}/", f"{AUTH}/.pomerium/sign_in")
+        login = dict(parse_qsl(urlsplit(url).query))["pomerium_login"]
+        name, _, digest_ = login.partition(".")
+        for known in (name, f"{name}.", f"{name}.{digest_[:-1]}", f"{name}.{digest_.swapcase()}"):
+            handoff = Handoff(
+                session=self.rig.session(), login=known, redirect=f"{APP}/", expires=now + 60
+            )
+            sealed = seal_handoff(SHARED_KEYS.handoff, handoff, random=Chance(count=1 << 20))
+            browser = self.browser.copy()
+            browser.open(f"{APP}/.pomerium/callback/?pomerium_session_encrypted={sealed}")
+            self.assertFalse(browser.has_session(), known)
 
     def test_an_answer_in_a_form(self) -> None:
         """A provider's answer that is posted is none, however good."""
