@@ -159,6 +159,14 @@ def _split() -> Iterator[str]:
         yield f"{GOOD}/{end}{end}<script>alert(1)</script>{field}"
 
 
+def _paths() -> Iterator[str]:
+    """Signs that no path or query may hold as they are: browsers repair each in their own way."""
+    for sign in ("\\", "\\\\", "#", '"', "^", "`", "é", "／", "\\..\\", "\\@", "#@"):
+        for before, after in (("/", ""), ("/", f"{EVIL}/"), ("/a", f"/{EVIL}"), ("/?a=", "//")):
+            yield f"{GOOD}{before}{sign}{after}"
+        yield f"{GOOD}{sign}/{EVIL}/"
+
+
 def _long() -> Iterator[str]:
     """More than anybody needs."""
     for size in (1_900, 2_000, 2_001, 4_096, 7_000):
@@ -190,7 +198,8 @@ def _relative() -> Iterator[str]:
 
 def _all() -> Iterator[str]:
     for rule in (
-        *(_shapes, _unseen, _escaped, _delimited, _hosts, _split, _long, _scripts, _relative),
+        *(_shapes, _unseen, _escaped, _delimited, _hosts, _split, _paths),
+        *(_long, _scripts, _relative),
     ):
         yield from rule()
 

@@ -368,8 +368,15 @@ class SecretTests(SignInCase):
             ("/token", "/userinfo", "/jwks", "/revoke"),
             (quoting, status(500, self.TYPED.encode()), status(200, self.TYPED.encode())),
         ):
+            # A renewal that meets it, then a sign-in.
+            self.provider.claims, self.provider.answers = {}, {}
+            self.clock.advance(120)
+            browser.cookies.clear()
+            browser.follow(f"{APP}/")
             self.provider.claims = {"email": None}
             self.provider.answers = {path: answer}
+            self.clock.advance(700)
+            browser.follow(f"{APP}/")
             self.clock.advance(3_700)
             browser.cookies.clear()
             browser.follow(f"{APP}/")
