@@ -478,22 +478,23 @@ class SecretTests(SignInCase):
     def test_settings_that_are_wrong(self) -> None:
         """However a secret stands wrongly in a file: the problem is named, its value never."""
         secret = base64.b64encode(self.SHARED).decode()
-        for (name, how), suffix in product(self.VARIANTS, ("yaml", "json", "toml")):
-            for text, environment in self.wrong(name, how, secret, suffix):
-                with tempfile.TemporaryDirectory() as directory:
-                    path = Path(directory, f"config.{suffix}")
+        whole = (secret.encode(), self.SHARED, secret[:20].encode(), secret[20:].encode())
+        hidden = [each for part in whole for each in spellings(part)]
+        cases = [(*each, "yaml") for each in self.VARIANTS]
+        cases += [(*each, "json") for each in self.VARIANTS[::3]]
+        cases += [(*each, "toml") for each in self.VARIANTS[1::3]]
+        with tempfile.TemporaryDirectory() as directory:
+            for name, how, suffix in cases:
+                path = Path(directory, f"config.{suffix}")
+                for text, environment in self.wrong(name, how, secret, suffix):
                     path.write_text(text, "utf-8")
                     told, _ = report(str(path), environment)
                     try:
                         load(str(path), environment)
                     except SettingsError as error:
                         told += f"{error!r}{error}{Failure().getTraceback()}"
-                for spelling in (
-                    *spellings(secret.encode()),
-                    *spellings(self.SHARED),
-                    secret[:30].encode(),
-                ):
-                    self.assertNotIn(spelling, told.encode(), (name, how, suffix))
+                    for spelling in hidden:
+                        self.assertNotIn(spelling, told.encode(), (name, how, suffix))
 
     def wrong(
         self, name: str, how: str, secret: str, suffix: str
