@@ -66,6 +66,10 @@ class RequestLine(NamedTuple):
     """Canonical, of a target in origin form; None for one that the fields have a say in."""
     query: bytes | None
 
+    def __repr__(self) -> str:
+        """Say which path, and nothing of the query: there are codes and tokens in some."""
+        return f"RequestLine({self.method!r}, {self.path!r})"
+
 
 class Judged(NamedTuple):
     """What the fields of a head say, once they have passed."""

@@ -335,11 +335,15 @@ STRANGERS: tuple[tuple[str, dict[str, Any]], ...] = (
     *((f"aud {aud!r}", {"aud": aud}) for aud in ("other", "", None, [], ["other"], "pomerium2")),
     ("two audiences without azp", {"aud": ["pomerium", "other"]}),
     ("azp of another", {"azp": "other"}),
+)
+"""Claims that are not those of the person at the browser, or not for us."""
+
+UNTIMELY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("expired", {"exp": 1}),
     ("from the future", {"iat": 4_000_000_000, "exp": 4_000_000_300}),
     ("not yet", {"nbf": 4_000_000_000}),
 )
-"""Claims that are not those of the person at the browser, or not for us, or not now."""
+"""Claims that do not hold now."""
 
 
 class RenewalTests(ProviderCase):
@@ -369,6 +373,20 @@ class RenewalTests(ProviderCase):
             self.assertTrue(self.renewed().startswith(f"{ISSUER}/authorize?"), name)
             left = self.browser.at("auth.example.com")
             self.assertNotIn(b"__Host-_pomerium_authenticate", left, name)
+
+    def test_a_wrong_time_renews_nothing_either(self) -> None:
+        """It is put off, as one clock may be wrong; past session_recheck_max nothing goes on."""
+        for name, lie in UNTIMELY:
+            self.provider.claims = {}
+            self.browser = self.new_browser()
+            self.sign_in()
+            self.provider.claims = lie
+            self.assertTrue(self.renewed().startswith(f"{APP}/.pomerium/callback/?"), name)
+            self.later(3000)
+            got = self.browser.open(f"{APP}/")
+            self.assertEqual(got.status, 302, name)
+            got = self.browser.open(got.field(b"location").decode())
+            self.assertEqual(got.status, 503, name)
 
     def test_without_an_id_token_userinfo_must_name_the_person(self) -> None:
         """A stolen access token brings another person's answer: it is not used."""
@@ -551,7 +569,7 @@ class AudienceTests(ProviderCase):
     """O6: a token is taken in one place, for one audience, of one issuer, while it lives."""
 
     row = "O6"
-    VARIANTS = STRANGERS
+    VARIANTS = (*STRANGERS, *UNTIMELY)
 
     def tokens(self) -> dict[str, str]:
         """Return all that might be taken for a session at app, and is none."""
