@@ -186,19 +186,36 @@ class HeadReader:
             raise self.broken("head does not begin like one")
         end = held.find(_END, fresh)
         if (len(held) if end < 0 else end + len(_END)) > self.size:
+            self.refuse_bare(held, fresh, self.size)
             raise self.large(f"head of more than {self.size} bytes")
         if end < 0:
-            self._refuse_bare(fresh)
+            self.refuse_bare(held, fresh)
             return None
         head, rest = bytes(held[: end + len(_END)]), bytes(held[end + len(_END) :])
         held.clear()
         self._passed = False
         return head, rest
 
-    def _refuse_bare(self, fresh: int) -> None:
-        """Raise if a line ended in LF alone; only what is new is searched."""
-        place = self._held.find(b"\n", fresh)
+    def refuse_bare(
+        self, octets: bytes | bytearray, fresh: int = 0, end: int | None = None
+    ) -> None:
+        """
+        Raise if a line ends in LF alone.
+
+        A head that comes in pieces is refused for it as soon as it is seen. So whoever finds
+        another fault in a whole head asks here first: it must not hang on the pieces which
+        of two faults a client is told.
+
+        Args:
+            octets: of a head, its begin or all of it.
+            fresh: where the part begins that was not looked at before.
+            end: where the part ends that counts.
+
+        Raises:
+            broken: there is such a line.
+        """
+        place = octets.find(b"\n", fresh, end)
         while place >= 0:
-            if self._held[place - 1 : place] != b"\r":
+            if octets[place - 1 : place] != b"\r":
                 raise self.broken("head has a line that ends in LF alone")
-            place = self._held.find(b"\n", place + 1)
+            place = octets.find(b"\n", place + 1, end)

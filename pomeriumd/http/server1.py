@@ -121,7 +121,11 @@ class Server1:
 
     def _begin(self, head: bytes, rest: bytes) -> list[Event]:
         """Judge a whole head, and go on with the bytes behind it."""
-        request, judged, http11 = self.heads.read(head)
+        try:
+            request, judged, http11 = self.heads.read(head)
+        except ClientError:
+            self._reader.refuse_bare(head)
+            raise
         self._http11 = http11
         self._head_only = request.method == b"HEAD"
         _, _, _, _, _, self._persists, self.expects_continue, self.notes = judged
