@@ -100,6 +100,7 @@ class ServerConnection(Protocol):
         self._tunnel = False
         self._taking = False
         self._closing = False
+        self._full = False
         self._client = ""
         self._secure = False
         self.due = math.inf
@@ -140,15 +141,19 @@ class ServerConnection(Protocol):
 
     def pauseProducing(self) -> None:
         """The client is slower than what we write: hold what feeds it."""
+        self._full = True
         self.due = self._serving.deadlines.now + self._serving.times.write
         if self._exchange is not None:
             self._exchange.output(full=True)
 
     def resumeProducing(self) -> None:
         """The client has taken what waited."""
-        self._await_body()
+        self._full = False
         if self._exchange is not None:
+            self._await_body()
             self._exchange.output(full=False)
+        elif not self._closing:
+            self._rest()
 
     def stopProducing(self) -> None:
         """The transport is gone; ``connectionLost`` follows and tells everybody."""
@@ -221,6 +226,9 @@ class ServerConnection(Protocol):
 
     def _next(self) -> list[Request | Data | End]:
         """Return the events of the request that waited, if one did."""
+        if self._full:
+            # Answers to one who does not read them would only gather here.
+            return []
         try:
             events = self._parser.next()
         except ClientError as error:
@@ -228,6 +236,9 @@ class ServerConnection(Protocol):
             return []
         if self._paused.reasons and not self._parser.waiting:
             self.resume(PIPELINED)
+        if not (events or self._parser.idle):
+            # The beginning of its head has come: from here on that is what is waited for.
+            self.due = self._serving.deadlines.now + self._serving.times.head
         return events
 
     def _refuse(self, error: ClientError) -> None:
@@ -301,7 +312,8 @@ class ServerConnection(Protocol):
             self.resume(UNHEARD)
             self.resume(UPSTREAM)
         serving = self._serving
-        self.due = serving.deadlines.now + serving.times.idle
+        wait = serving.times.write if self._full else serving.times.idle
+        self.due = serving.deadlines.now + wait
         if not self._taking:
             events = self._next()
             if events:
@@ -363,8 +375,8 @@ class ServerConnection(Protocol):
         self.due = math.inf
         exchange = self._exchange
         if exchange is None:
-            # Idle, or a head that never came to its end.
-            if self._parser.idle or self._closing:
+            # Idle, or does not take the last answer, or a head that never came to its end.
+            if self._full or self._parser.idle or self._closing:
                 self._abort()
             else:
                 self._refuse(RequestTimeout("the request's head did not arrive in time"))

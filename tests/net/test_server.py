@@ -199,6 +199,20 @@ class BodyTests(ConnectionCase):
         self.client.protocol.resumeProducing()
         self.assertEqual(heard.told[-2:], ["full", "drained"])
 
+    def test_who_reads_no_answer_gets_no_other(self) -> None:
+        """What a client pipelines is not begun while the answers to it would only gather."""
+        self.client.sends(GET % 1 + GET % 2 + GET % 3)
+        self.client.protocol.pauseProducing()
+        self.serving.served[0].reply(Answer(204))
+        self.client.sends(GET % 4)
+        self.assertEqual(self.paths, [b"/1"])
+        self.client.protocol.resumeProducing()
+        self.assertEqual(self.paths, [b"/1", b"/2"])
+        for exchange in self.serving.served:  # which grows
+            if not exchange.over:
+                exchange.reply(Answer(204))
+        self.assertEqual(self.paths, [b"/1", b"/2", b"/3", b"/4"])
+
     def test_100_continue_is_sent_when_the_body_is_wanted(self) -> None:
         """A client that waits for our word gets it from the listener, not before."""
         self.client.sends(POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
@@ -285,6 +299,35 @@ class TimeTests(ConnectionCase):
         self.assertFalse(self.client.aborted)
         self.serving.pass_time(2)
         self.assertTrue(self.client.aborted)
+
+    def test_who_has_taken_a_large_answer_is_idle_then(self) -> None:
+        """A connection that was full behind its last answer is dropped as any idle one."""
+        self.client.sends(GET % 1)
+        self.client.protocol.pauseProducing()
+        self.serving.served[0].reply(Answer(204))
+        self.client.protocol.resumeProducing()
+        self.serving.pass_time(299)
+        self.assertFalse(self.client.aborted)
+        self.serving.pass_time(2)
+        self.assertTrue(self.client.aborted)
+
+    def test_who_takes_nothing_of_the_last_answer_is_dropped(self) -> None:
+        """Behind the end of an exchange the time for taking its answer still counts."""
+        self.serving.times = Times(write=60)
+        self.client.sends(GET % 1 + GET % 2)
+        self.client.protocol.pauseProducing()
+        self.serving.served[0].reply(Answer(204))
+        self.serving.pass_time(61)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual(self.paths, [b"/1"])
+
+    def test_a_head_begun_behind_a_request_has_a_heads_time(self) -> None:
+        """The first bytes of a head count from when its turn comes, not as an idle time."""
+        self.client.sends(GET % 1 + b"GET /2")
+        self.serving.served[0].reply(Answer(204))
+        self.client.got()
+        self.serving.pass_time(11)
+        self.assertTrue(self.client.got().startswith(b"HTTP/1.1 408 "))
 
     def test_a_body_that_stalls_is_dropped(self) -> None:
         """A client that stops in the middle of its body is cut, and its exchange told."""
