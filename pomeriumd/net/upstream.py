@@ -39,6 +39,9 @@ IDLE_SECONDS = 60.0
 """How long an idle connection is kept; below the 75 s of nginx and the like, so that the
 upstream is seldom the one that closes first."""
 
+CLOSE_SECONDS = 5.0
+"""How long an upstream that reads nothing keeps a connection that we have closed in peace."""
+
 
 class Asker(Shape):
     """Who is told what the upstream answers, and how the request's output flows."""
@@ -78,6 +81,8 @@ class UpstreamConnection(Protocol):
         self._out: list[bytes] = []
         self._paused = Pauses()
         self._tunnel = False
+        self._full = False
+        self._closing = False
         self._stall = math.inf
         self.due = math.inf
         self.served = 0
@@ -234,11 +239,13 @@ class UpstreamConnection(Protocol):
 
     def pauseProducing(self) -> None:
         """The upstream is slower than what we write."""
+        self._full = True
         if self._asker is not None:
             self._asker.upstream_full()
 
     def resumeProducing(self) -> None:
         """The upstream has taken what waited."""
+        self._full = False
         if self._asker is not None:
             self._asker.upstream_drained()
 
@@ -250,7 +257,9 @@ class UpstreamConnection(Protocol):
     def overdue(self) -> None:
         """The upstream took too long; or an idle connection has lain long enough."""
         self.due = math.inf
-        if self._asker is None:
+        if self._closing:
+            self._abort()
+        elif self._asker is None:
             self.close()
         elif self._parser.began:
             self._fail(UpstreamTimeout("the upstream's answer stalled"))
@@ -260,6 +269,8 @@ class UpstreamConnection(Protocol):
     def close(self) -> None:
         """Close in peace; from now on, not from when it is done, nobody leases it."""
         self.on_gone(self)
+        self._closing = True
+        self.due = self._deadlines.now + CLOSE_SECONDS
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -272,7 +283,9 @@ class UpstreamConnection(Protocol):
         self.due = math.inf
         if self._paused.drop(CLIENT):
             self.transport.resumeProducing()
-        self.on_free(self, self._parser.reusable)
+        # Answered and still not read: what waits belongs to this exchange, and whoever came
+        # next would not be told that there is no room.
+        self.on_free(self, self._parser.reusable and not self._full)
 
     def _fail(self, error: PomeriumError) -> None:
         asker, self._asker = self._asker, None

@@ -118,6 +118,25 @@ class LeaseTests(UpstreamCase):
         self.get(self.lease())
         self.assertEqual(len(self.memory.opened), 1)
 
+    def test_an_upstream_that_does_not_read_is_not_used_again(self) -> None:
+        """It answered and left what we sent lying: that is not the next exchange's to wait for."""
+        connection = self.lease()
+        self.get(connection)
+        connection.pauseProducing()
+        self.memory.last.sends(OK)
+        self.assertTrue(self.memory.last.gone)
+        self.assertIsNot(self.lease(), connection)
+
+    def test_an_upstream_that_never_reads_does_not_keep_a_connection(self) -> None:
+        """Closed in peace, and what waits is not taken: it is broken off in some seconds."""
+        connection = self.lease()
+        self.get(connection)
+        connection.pauseProducing()
+        self.memory.last.sends(OK)
+        self.assertFalse(self.memory.last.aborted)
+        self.pass_time(6)
+        self.assertTrue(self.memory.last.aborted)
+
     def test_a_busy_connection_is_nobody_elses(self) -> None:
         """While one request is under way, another gets a connection of its own."""
         first, second = self.lease(), self.lease()

@@ -44,6 +44,11 @@ class MemoryServer:
         """Our side has ended the connection."""
         return bool(self.transport.disconnecting)
 
+    @property
+    def aborted(self) -> bool:
+        """Our side has broken it off."""
+        return bool(self.transport.disconnected)
+
 
 @attrs.define(eq=False)
 class MemoryUpstreams:
