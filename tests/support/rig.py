@@ -23,7 +23,7 @@ from pomeriumd.daemon.front import Front
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.server import ServerConnection
-from pomeriumd.net.upstreams import Upstreams
+from pomeriumd.net.upstreams import Connector, Upstreams
 from pomeriumd.proxy.path import Edge
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.token import encode
@@ -64,7 +64,13 @@ class Chance:
 class Rig:
     """A daemon in memory."""
 
-    def __init__(self, *routes: RouteSettings, agent: IAgent | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        *routes: RouteSettings,
+        agent: IAgent | None = None,
+        connector: Connector | None = None,
+        **more: Any,
+    ) -> None:
         self.settings = make_settings(*routes, **more)
         self.clock = Clock()
         self.clock.advance(NOW)
@@ -82,7 +88,13 @@ class Rig:
         self.front = Front(
             generation=build(self.settings, SHARED, self.world, limits),
             edge=Edge(
-                upstreams=Upstreams(self.upstreams, limits, deadlines, self.clock),
+                upstreams=Upstreams(
+                    connector or self.upstreams,
+                    limits,
+                    deadlines,
+                    self.clock,
+                    self.settings.upstream_max_connections,
+                ),
                 now=self.now,
                 clock=self.clock.seconds,
             ),
