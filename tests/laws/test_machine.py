@@ -273,7 +273,7 @@ class Exchanges(RuleBasedStateMachine):
     @rule(number=which, client=st.booleans())
     def dawdles(self, number: int, client: bool) -> None:
         """Somebody reads nothing any more; or reads again."""
-        parties: Sequence[Client | Application] = self.clients if client else self.alive()
+        parties: list[Client | Application] = [*self.clients] if client else [*self.alive()]
         if parties:
             one = parties[number % len(parties)]
             one.slow = not one.slow

@@ -97,10 +97,11 @@ def h11_answers(octets: bytes, methods: Sequence[bytes], *, ended: bool) -> Read
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=ROOM)
         connection.send(h11.Request(method=method, target="/", headers=[("host", "a")]))
         connection.send(h11.EndOfMessage())
-        connection.receive_data(octets)
+        if octets:  # nothing would mean to h11 that the connection has ended
+            connection.receive_data(octets)
         if ended:
             connection.receive_data(b"")
-        message = _one(connection)
+        message = _one(connection) if octets else None
         if message is None:
             return Reading(whole, begun=bool(octets))
         whole.append(message)
