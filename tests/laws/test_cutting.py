@@ -52,13 +52,13 @@ LIMITS = st.sampled_from([Limits(), SMALL])
 class ServerTests(SynchronousTestCase):
     """Server1: what a client sends."""
 
-    @examples(250)
+    @examples(60)
     @given(SENT, CUTS, LIMITS)
     def test_any_cutting(self, wire: bytes, places: list[int], limits: Limits) -> None:
         """Requests, bodies, trailers, tunnels and the error's class hang on the bytes alone."""
         self.assertEqual(server(cut(wire, places), limits), server([wire], limits))
 
-    @examples(100)
+    @examples(30)
     @given(SENT, LIMITS)
     @example(b"TRACE / HTTP/1.1\nHost: a\r\n\r\n", SMALL)
     @example(b"GET / HTTP/1.1\r\nHost: a\n\r\n" + b"a" * 500, SMALL)
@@ -72,7 +72,7 @@ class ServerTests(SynchronousTestCase):
 class ClientTests(SynchronousTestCase):
     """Client1: what an upstream answers."""
 
-    @examples(250)
+    @examples(60)
     @given(ANSWERED, CUTS, LIMITS, st.booleans(), st.booleans())
     def test_any_cutting(
         self,
@@ -88,7 +88,7 @@ class ClientTests(SynchronousTestCase):
         pieces = client(cut(wire, places), limits, method, upgrade=upgrade, clean=clean)
         self.assertEqual(pieces, whole)
 
-    @examples(100)
+    @examples(30)
     @given(ANSWERED, LIMITS)
     def test_byte_by_byte(self, answered: tuple[bytes, bytes], limits: Limits) -> None:
         """The finest cutting of all gives the same."""

@@ -77,7 +77,7 @@ class RequestTests(SynchronousTestCase):
         """Start a daemon."""
         self.crossing = Crossing()
 
-    @examples(150)
+    @examples(50)
     @given(st.lists(requests(), min_size=1, max_size=3), CUTS)
     def test_good_requests_arrive(self, sent: list[Sent], places: list[int]) -> None:
         """Method, target, end-to-end fields, body, trailers: as sent, and nothing besides."""
@@ -98,7 +98,7 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual([one.start for one in back.whole], [(b"%d" % MARK,)] * len(methods))
         self.assertEqual(crossed.kinds, [(MARK, "")] * len(methods))
 
-    @examples(300)
+    @examples(80)
     @given(
         mutated(st.lists(requests().map(lambda one: one.octets), max_size=3).map(b"".join)), CUTS
     )
@@ -124,7 +124,7 @@ class RequestTests(SynchronousTestCase):
             for ours, other in zip(accepted, theirs, strict=False):
                 self.assertEqual((ours.start[0], ours.body), (other.start[0], other.body))
 
-    @examples(150)
+    @examples(50)
     @given(
         st.lists(requests().map(lambda one: one.octets), max_size=2)
         .map(b"".join)
@@ -183,7 +183,7 @@ class AnswerTests(SynchronousTestCase):
         """Return a request's bytes."""
         return b"%b / HTTP/%b\r\nHost: app.example.com\r\n\r\n" % (method, version)
 
-    @examples(150)
+    @examples(50)
     @given(_exchanges(), CUTS)
     def test_good_answers_arrive(
         self, given: tuple[bytes, bytes, Answered], places: list[int]
@@ -202,7 +202,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(found.trailers, answer.trailers if version == b"1.1" else ())
         self.assertEqual(crossed.kinds, [(answer.status, "")])
 
-    @examples(300)
+    @examples(80)
     @given(
         _exchanges().flatmap(
             lambda given: st.tuples(

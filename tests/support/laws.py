@@ -6,13 +6,13 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-TIMES = 100 if os.environ.get("LAWS") == "long" else 1
-"""``LAWS=long make test ARGS=tests/laws`` tries a hundred times as much, and takes hours."""
+TIMES = 300 if os.environ.get("LAWS") == "long" else 1
+"""``LAWS=long make test ARGS=tests/laws`` tries three hundred times as much, and takes an hour or two."""
 
 
 def examples(count: int, *, steps: int = 50) -> settings:
     """
-    Return settings of Hypothesis with so many examples, or a hundred times as many.
+    Return settings of Hypothesis with so many examples, or with three hundred times as many.
 
     Args:
         count: for ``make test``.

@@ -115,7 +115,11 @@ def _fields(draw: st.DrawFn) -> tuple[list[Field], list[Field]]:
             given.append((draw(st.sampled_from(GO_ON)), value))
             kept.append(given[-1])
         elif kind < 6:
-            given.append((draw(st.sampled_from(END_HERE)), value))
+            name = draw(st.sampled_from(END_HERE))
+            if name not in once:
+                given.append((name, value))
+            if name == b"proxy-authorization":
+                once.add(name)
         elif kind == 6:
             name = draw(st.sampled_from(GO_ON_ONCE))
             if name not in once:

@@ -25,6 +25,9 @@ HANDSHAKE = (
     b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
 
+STRAY = b"HTTP/1.1 200 OK\r\nx-number: 0\r\ncontent-length: 0\r\n\r\n"
+"""An answer that nobody asked for."""
+
 
 def token(kind: bytes, number: int) -> bytes:
     """Return what the bytes of one request, or answer, are made of."""
@@ -154,8 +157,6 @@ class Application:
             octets = b"HTTP/1.1 204 No Content\r\n" + field + b"\r\n"
         elif kind == "broken":
             octets = b"HTTP/1.1 2OO OK\r\n" + field + b"\r\n"
-        elif kind == "longer":
-            octets += b"HTTP/1.1 200 OK\r\nx-number: 0\r\ncontent-length: 0\r\n\r\n"
         elif kind == "switch":
             asked.answer = b""
             octets = b"HTTP/1.1 101 Switching Protocols\r\n" + field
@@ -166,6 +167,10 @@ class Application:
             self.script = deque([octets, b""])
         else:
             self.script = deque(cut(octets, places))
+        if kind == "longer":
+            # With the end, in one piece: what comes after the next request has gone out
+            # cannot be told from its answer, by nobody.
+            self.script[-1] += STRAY
 
     def step(self) -> None:
         """Send the next piece of the answer."""
@@ -206,7 +211,7 @@ class Application:
     def stray(self) -> None:
         """Send what nobody asked for."""
         self.last = True
-        self.link.send(b"HTTP/1.1 200 OK\r\nx-number: 0\r\ncontent-length: 0\r\n\r\n")
+        self.link.send(STRAY)
 
     def speak(self, count: int) -> None:
         """Send through the tunnel."""
