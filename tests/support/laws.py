@@ -7,7 +7,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 TIMES = 300 if os.environ.get("LAWS") == "long" else 1
-"""``LAWS=long make test ARGS=tests/laws`` tries three hundred times as much, and takes an hour or two."""
+"""``LAWS=long make test ARGS=tests/laws`` tries three hundred times as much."""
 
 
 def examples(count: int, *, steps: int = 50) -> settings:
