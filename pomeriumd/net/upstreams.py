@@ -168,8 +168,10 @@ class Upstreams:
         self, peer: Peer, pool: Pool[UpstreamConnection, Waiting], it: UpstreamConnection
     ) -> None:
         self._hand_opening(peer, pool, pool.gone(it))
-        if not pool.size and not pool.waiting:
-            self._pools.pop(peer, None)
+        # A connection says that it is gone when we close it and again when it has closed: by
+        # then another pool may stand here, whose connections are not to be lost sight of.
+        if not pool.size and not pool.waiting and self._pools.get(peer) is pool:
+            del self._pools[peer]
 
     def _hand_opening(
         self, peer: Peer, pool: Pool[UpstreamConnection, Waiting], waiting: Waiting | None

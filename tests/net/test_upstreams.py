@@ -137,6 +137,22 @@ class LeaseTests(UpstreamCase):
         self.pass_time(6)
         self.assertTrue(self.memory.last.aborted)
 
+    def test_one_that_closes_late_takes_no_others_place(self) -> None:
+        """The end of an old connection, the last of its pool, does not lift the new one's bound."""
+        old = self.lease()
+        old.close()
+        self.get(self.lease())
+        self.memory.last.sends(OK)
+        self.memory.opened[0].closes()
+        self.assertEqual(self.upstreams.idle, 1)
+        self.lease()
+        self.lease()
+        waiting = self.upstreams.lease(PEER)
+        assert isinstance(waiting, Deferred)
+        self.assertEqual(len(self.memory.opened), 3)
+        self.pass_time(11)
+        self.failureResultOf(waiting, UpstreamTimeout)
+
     def test_a_busy_connection_is_nobody_elses(self) -> None:
         """While one request is under way, another gets a connection of its own."""
         first, second = self.lease(), self.lease()
