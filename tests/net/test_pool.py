@@ -89,6 +89,35 @@ class AnyHistory(RuleBasedStateMachine):
             assert got not in self.leased
             self.leased.add(got)
 
+    @precondition(lambda self: not self.pool.idle)
+    @rule()
+    def asks_for_a_fresh_one(self) -> None:
+        """An exchange asks again, since the connection that it was given had died."""
+        got = self.pool.take_new()
+        if got is Next.OPEN:
+            self.openers += 1
+        elif got is Next.WAIT:
+            self.pool.wait(next(self.names))
+
+    @precondition(lambda self: self.pool.waiting)
+    @rule(choose=data())
+    def gives_up(self, choose: DataObject) -> None:
+        """One in line leaves it; a second time changes nothing."""
+        waiter = choose.draw(sampled_from(sorted(self.pool.waiting)))
+        self.pool.leave(waiter)
+        self.pool.leave(waiter)
+        assert waiter not in self.pool.waiting
+
+    @precondition(lambda self: self.closed)
+    @rule(choose=data())
+    def is_told_late(self, choose: DataObject) -> None:
+        """What has gone already goes again, or is given back: it changes nothing."""
+        connection = choose.draw(sampled_from(sorted(self.closed)))
+        before = self.pool.size, list(self.pool.waiting)
+        assert self.pool.gone(connection) is None
+        assert self.pool.give_back(connection) is None
+        assert (self.pool.size, list(self.pool.waiting)) == before
+
     @precondition(lambda self: self.openers > 0)
     @rule()
     def connected(self) -> None:
