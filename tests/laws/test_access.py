@@ -106,11 +106,11 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(None if found is None else routes.index(found), wanted)
 
 
-words = st.sampled_from(["a", "A", "b", "admin", "staff", "a-b", "k", "\u212a"])
-emails = st.builds("{}@{}".format, words, st.sampled_from(["x.io", "X.io", "y.x.io"]))
+words = st.sampled_from(["k", "K", "staff", "\u212a"])
+emails = st.sampled_from(["k@x.io", "K@X.io", "a@x.io", "k@y.x.io"])
 rules = st.fixed_dictionaries(
     {
-        "allowed_users": st.lists(emails | words, max_size=2).map(tuple),
+        "allowed_users": st.lists(emails | words, max_size=3).map(tuple),
         "allowed_domains": st.lists(st.sampled_from(["x.io", "y.x.io"]), max_size=1).map(tuple),
         "allowed_groups": st.lists(words, max_size=2).map(tuple),
     }
@@ -149,7 +149,7 @@ def reached(who: Identity, *policies: dict[str, Any]) -> list[bool]:
 class PolicyTests(SynchronousTestCase):
     """The way of a request, under a policy."""
 
-    @examples(25)
+    @examples(40)
     @given(rules, people, more)
     def test_one_more_denies_nobody(
         self, rules: dict[str, Any], who: Identity, added: tuple[str, str]
