@@ -257,12 +257,9 @@ class Exchanges(RuleBasedStateMachine):
         idle = [one for one in self.alive() if one.served and not one.current]
         application = idle[number % len(idle)]
         application.read()
+        free = application.current is None and application.tunnel is None
         # What is still on its way when the next request goes out cannot be told from an answer.
-        if (
-            application.current is None
-            and application.tunnel is None
-            and not application.link.paused
-        ):
+        if free and application.link.quiet:
             application.stray()
         self.read()
 

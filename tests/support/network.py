@@ -148,6 +148,11 @@ class Link:
         return not (self.ending or self.aborted or self.lost)
 
     @property
+    def quiet(self) -> bool:
+        """All that the other side sent has been heard, and so will be what it sends next."""
+        return not (self.paused or self.coming)
+
+    @property
     def over(self) -> bool:
         """Nothing will come from it any more."""
         return self.aborted or self.lost or (self.ending and not self.waiting)
