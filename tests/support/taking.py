@@ -7,6 +7,7 @@ import attrs
 from pomeriumd.errors import ClientError, UpstreamBroken
 from pomeriumd.http.client1 import Client1
 from pomeriumd.http.events import Data, End, Response
+from pomeriumd.http.fields import field_lines
 from pomeriumd.http.limits import Limits
 from pomeriumd.http.server1 import Server1
 
@@ -70,7 +71,7 @@ def client(
     """Feed an upstream's bytes, and its end."""
     parser = Client1(limits)
     wanted = b"websocket" if upgrade else None
-    parser.request(method, b"/", [(b"host", b"a")], 0, upgrade=wanted)
+    parser.request(method, b"/", field_lines([(b"host", b"a")]), 0, upgrade=wanted)
     parser.end()
     events: list[object] = []
     try:
