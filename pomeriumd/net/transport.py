@@ -43,6 +43,10 @@ sends would reset the connection and could take our answer with it. RFC 9112, 9.
 READ_SIZE = 65_536
 """Bytes read from one connection before the others have their turn."""
 
+HELD_SIZE = 65_536
+"""Bytes at which what is held for the turn's end goes out before it: only then does whoever
+writes so much in one turn learn that the other side takes none of it."""
+
 DISCARD_SIZE = 65_536
 """Bytes of such a client that are read, and thrown away, in one turn."""
 
@@ -117,6 +121,8 @@ class Unqueued(tcp.Connection):
         """Write, in this turn as far as the socket takes it and later for the rest."""
         if self._unsent:
             self._unsent += data
+            if len(self._unsent) >= HELD_SIZE:
+                self.flush()
             return
         if (
             self.dataBuffer

@@ -338,7 +338,7 @@ class RefusalTests(SynchronousTestCase):
             start + b"A\xc3\xa4: b\r\n\r\n": token,
             start + b"A: b\x00c\r\n\r\n": value,
             start + b"A: b\rc\r\n\r\n": "400 head: missing expected lf after header value",
-            start + b"A: b\nc: d\r\n\r\n": "400 head: missing expected cr after header value",
+            start + b"A: b\nc: d\r\n\r\n": "400 head has a line that ends in LF alone",
             start + b"A: b\x7f\r\n\r\n": value,
             start + b"A: \xff\r\n\r\n": "400 a is not UTF-8",
             b"GET / HTTP/1.1\r\n Host: a\r\n\r\n": "400 head: unexpected space after start line",

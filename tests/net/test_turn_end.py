@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.net.deadlines import Deadlines
-from pomeriumd.net.transport import PlainServer
+from pomeriumd.net.transport import HELD_SIZE, PlainServer
 from pomeriumd.net.turn_end import MOST, TurnEnd
 from tests.support.sockets import Listening, OneProtocol, Source, Told, Turns, connected, drained
 
@@ -154,6 +154,20 @@ class HeldTests(TransportCase):
         transport.connectionLost(Failure(ConnectionLost()))
         self.reactor.turn_end.come()
         self.assertEqual(self.client.recv(99), b"")
+
+    def test_what_is_held_is_bounded(self) -> None:
+        """Who writes on and on in one turn fills the socket in it, and is told."""
+        transport = self.start(small=4096)
+        source = Source()
+        transport.registerProducer(source, streaming=True)
+        piece = bytes(range(256)) * 16
+        count = 0
+        while not source.told:
+            transport.write(piece)
+            self.assertLess(len(transport._unsent), HELD_SIZE)
+            count += 1
+        self.assertEqual(source.told, ["pause"])
+        self.assertEqual(drained(self.client, self.reactor, count * 4096), piece * count)
 
     def test_the_producer_is_paused_then(self) -> None:
         """What the socket does not take at the end is queued, and pauses who feeds it."""
