@@ -83,7 +83,9 @@ class UpstreamConnection(Protocol):
         self._tunnel = False
         self._full = False
         self._closing = False
-        self._stall = math.inf
+        self._head = self._stall = math.inf
+        self._asked = False
+        """The request is complete: it is for the upstream to answer."""
         self.due = math.inf
         self.served = 0
         """Exchanges that it has carried."""
@@ -185,22 +187,36 @@ class UpstreamConnection(Protocol):
     ) -> None:
         """Write a request's head; it goes out with the next ``flush`` or ``finish``."""
         self._asker = asker
+        self._asked = False
         self.served += 1
         self._out.append(self._parser.request(method, target, fields, length, upgrade=upgrade))
 
     def expect(self, head: float, stall: float) -> None:
-        """Set the seconds for the answer's head, and between two pieces after it."""
-        self.due = self._deadlines.now + head
-        self._stall = stall
+        """
+        Set the seconds for the answer's head, and for each step besides.
+
+        The first run from the end of the request: how long its body takes is the client's
+        affair. The others are the time between two pieces of the answer, and the time in
+        which the upstream must take something of what waits for it.
+        """
+        self._head, self._stall = head, stall
+        self._await()
+
+    def _await(self) -> None:
+        """Give the upstream its time for what it owes next; nothing while we hold it."""
+        if self._paused.reasons:
+            self.due = math.inf
+        elif self._tunnel or self._parser.began:
+            self.due = self._deadlines.now + self._stall
+        else:
+            self.due = self._deadlines.now + self._head if self._asked else math.inf
 
     def send(self, octets: bytes) -> None:
         """Write a piece of the request's body."""
-        if self._tunnel:
-            # Either direction shows that a tunnel is in use.
+        self._out.append(octets if self._tunnel else self._parser.data(octets))
+        if self._parser.began and not self._paused.reasons:
+            # Either direction shows that a tunnel, or an answer that began early, is in use.
             self.due = self._deadlines.now + self._stall
-            self._out.append(octets)
-        else:
-            self._out.append(self._parser.data(octets))
 
     def flush(self) -> None:
         """Write once for all that was given."""
@@ -212,6 +228,9 @@ class UpstreamConnection(Protocol):
     def finish(self, trailers: tuple[Field, ...] = ()) -> None:
         """The request is complete."""
         self._out.append(self._parser.end(trailers))
+        self._asked = True
+        if not self._parser.began:
+            self.due = self._deadlines.now + self._head
         self.flush()
 
     def pause(self, why: str) -> None:
@@ -223,7 +242,7 @@ class UpstreamConnection(Protocol):
     def resume(self, why: str) -> None:
         """This reason is over."""
         if self._paused.drop(why):
-            self.due = self._deadlines.now + self._stall
+            self._await()
             self.transport.resumeProducing()
 
     def unused(self) -> None:
@@ -241,12 +260,15 @@ class UpstreamConnection(Protocol):
         """The upstream is slower than what we write."""
         self._full = True
         if self._asker is not None:
+            if not self._paused.reasons:
+                self.due = self._deadlines.now + self._stall
             self._asker.upstream_full()
 
     def resumeProducing(self) -> None:
         """The upstream has taken what waited."""
         self._full = False
         if self._asker is not None:
+            self._await()
             self._asker.upstream_drained()
 
     def stopProducing(self) -> None:
@@ -263,8 +285,10 @@ class UpstreamConnection(Protocol):
             self.close()
         elif self._parser.began:
             self._fail(UpstreamTimeout("the upstream's answer stalled"))
-        else:
+        elif self._asked:
             self._fail(UpstreamTimeout("no answer from the upstream in time"))
+        else:
+            self._fail(UpstreamTimeout("the upstream takes no more of the request's body"))
 
     def close(self) -> None:
         """Close in peace; from now on, not from when it is done, nobody leases it."""

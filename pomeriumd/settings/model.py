@@ -239,8 +239,8 @@ class Settings:
     default_upstream_timeout: Annotated[
         WaitOrForever,
         Doc(
-            "How long an application may take to begin its answer, where its route says nothing. "
-            "0 waits without end.",
+            "How long an application may take to begin its answer, from the end of the request, "
+            "where its route says nothing. 0 waits without end.",
             default="30s",
         ),
     ] = 30.0
@@ -263,7 +263,12 @@ class Settings:
         Doc("How long the head of a request may take to arrive.", default="10s"),
     ] = 10.0
     timeout_idle: Annotated[
-        Wait, Doc("How long a connection may stay open between two requests.", default="5m")
+        Wait,
+        Doc(
+            "How long a connection may stay open between two requests, and how long an application "
+            "may stall while it takes a request or gives an answer.",
+            default="5m",
+        ),
     ] = 300.0
     max_connections: Annotated[
         Connections,

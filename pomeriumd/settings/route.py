@@ -101,7 +101,8 @@ class RouteSettings:
     timeout: Annotated[
         WaitOrForever | None,
         Doc(
-            "How long the application may take to begin its answer. 0 waits without end.",
+            "How long the application may take to begin its answer, from the end of the request. "
+            "0 waits without end.",
             default="`default_upstream_timeout`",
             example="90s",
         ),

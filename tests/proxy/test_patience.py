@@ -1,0 +1,117 @@
+"""Whose turn it is, and how long it may take: clients and upstreams that are slow or full."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.rig import Rig, parse, request
+from tests.support.serving import MemoryClient
+from tests.support.settings import route
+
+PUBLIC = route(allow_public_unauthenticated_access=True)
+PUT = b"PUT / HTTP/1.1\r\nhost: app.example.com\r\n"
+CHUNKED = PUT + b"transfer-encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+LARGE = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n" + b"x" * 60_000
+
+TIMEOUT, STALL, BODY, WRITE = 20, 60, 30, 40
+"""Seconds: of the route, of an upstream that stalls, of a body, of a reader that stalls."""
+
+
+class Case(SynchronousTestCase):
+    """A daemon in memory, and one connection to it."""
+
+    def setUp(self) -> None:
+        """Connect."""
+        self.rig = Rig(
+            PUBLIC,
+            default_upstream_timeout=float(TIMEOUT),
+            timeout_idle=float(STALL),
+            timeout_read=float(BODY),
+            timeout_write=float(WRITE),
+        )
+        self.client = self.rig.connect()
+
+    def drip(self, client: MemoryClient, seconds: int, piece: bytes = b"1\r\nx\r\n") -> None:
+        """Send a piece each second."""
+        for _ in range(seconds):
+            self.rig.pass_time(1)
+            client.sends(piece)
+
+    def took(self, seconds: float) -> None:
+        """Let time pass, with what a tick is late by."""
+        self.rig.pass_time(seconds + 1)
+
+    @property
+    def errors(self) -> list[tuple[int, str]]:
+        """Return how the exchanges ended, as the access log has it."""
+        return [(entry.status, entry.error) for entry in self.rig.logged]
+
+
+class UploadTests(Case):
+    """How long a body takes is the client's affair; what follows is the upstream's."""
+
+    def test_a_slow_body_is_not_the_upstreams_fault(self) -> None:
+        """A body that takes longer than the route's timeout is carried to its end."""
+        self.client.sends(CHUNKED)
+        self.drip(self.client, 3 * TIMEOUT)
+        self.client.sends(b"0\r\n\r\n")
+        self.rig.upstreams.last.sends(OK)
+        self.assertEqual(parse(self.client.got()).status, 200)
+
+    def test_the_timeout_runs_from_the_end_of_the_request(self) -> None:
+        """Then it is for the upstream to answer, and it has the route's timeout."""
+        self.client.sends(CHUNKED)
+        self.drip(self.client, 2 * TIMEOUT)
+        self.client.sends(b"0\r\n\r\n")
+        self.rig.pass_time(TIMEOUT - 1)
+        self.assertEqual(self.client.got(), b"")
+        self.took(1)
+        self.assertEqual(parse(self.client.got()).status, 504)
+
+    def test_a_request_without_a_body_has_the_timeout_at_once(self) -> None:
+        """There is nothing to wait for but the upstream."""
+        self.client.sends(request())
+        self.took(TIMEOUT)
+        self.assertEqual(parse(self.client.got()).status, 504)
+
+    def test_an_upstream_that_takes_nothing(self) -> None:
+        """A body that waits for the upstream is given up after the time for a stall."""
+        self.client.sends(CHUNKED, b"1\r\nx\r\n")
+        upstream = self.rig.upstreams.last.protocol
+        upstream.pauseProducing()
+        self.assertFalse(self.client.reading)
+        self.rig.pass_time(STALL - 1)
+        self.assertEqual(self.client.got(), b"")
+        self.took(1)
+        self.assertEqual(parse(self.client.got()).status, 504)
+
+    def test_an_upstream_that_takes_again(self) -> None:
+        """It is not blamed for a stall that is over."""
+        self.client.sends(CHUNKED, b"1\r\nx\r\n")
+        upstream = self.rig.upstreams.last.protocol
+        upstream.pauseProducing()
+        self.rig.pass_time(STALL - 5)
+        upstream.resumeProducing()
+        self.assertTrue(self.client.reading)
+        self.drip(self.client, STALL)
+        self.assertEqual((self.client.got(), self.errors), (b"", []))
+
+    def test_an_answer_that_began_early(self) -> None:
+        """An upload that flows behind the head of its answer is no stalled answer."""
+        self.client.sends(CHUNKED)
+        self.rig.upstreams.last.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no")
+        self.drip(self.client, 2 * STALL)
+        self.client.sends(b"0\r\n\r\n")
+        self.rig.upstreams.last.sends(b"k")
+        self.assertEqual(parse(self.client.got()).body, b"ok")
+        self.assertEqual(self.errors, [(200, "")])
+
+    def test_an_early_answer_that_stalls(self) -> None:
+        """When neither direction moves any more, it ends."""
+        self.client.sends(CHUNKED)
+        self.rig.upstreams.last.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no")
+        self.client.sends(b"0\r\n\r\n")
+        self.took(STALL)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual(self.errors, [(200, "UpstreamTimeout")])
