@@ -96,11 +96,13 @@ class ServerConnection(Protocol):
         self._parser = Server1(serving.limits, serving.heads, date=serving.date)
         self._exchange: Exchange | None = None
         self._paused = Pauses()
+        self._full = False
+        """The client does not take what waits for it: its time for that is all that runs,
+        and its next request has to wait, or the answers would wait here without a bound."""
         self._out: list[bytes] = []
         self._tunnel = False
         self._taking = False
         self._closing = False
-        self._full = False
         self._client = ""
         self._secure = False
         self.due = math.inf
@@ -149,10 +151,10 @@ class ServerConnection(Protocol):
     def resumeProducing(self) -> None:
         """The client has taken what waited."""
         self._full = False
+        self._await_body()
         if self._exchange is not None:
-            self._await_body()
             self._exchange.output(full=False)
-        elif not self._closing:
+        elif not (self._closing or self._taking):
             self._rest()
 
     def stopProducing(self) -> None:
@@ -198,14 +200,11 @@ class ServerConnection(Protocol):
             self._begin(event)
             return
         exchange = self._exchange
-        if exchange is None:
-            return  # the rest of a request that has been answered already
-        if exchange.ended:
-            return  # its head said already that no body follows
-        if type(event) is End:
-            self.due = math.inf
-        else:
-            self.due = serving.deadlines.now + serving.times.body
+        if exchange is None or exchange.ended:
+            return  # answered already; or its head said that no body follows
+        if not self._full:
+            ended = type(event) is End
+            self.due = math.inf if ended else serving.deadlines.now + serving.times.body
         exchange.arrived(event)  # type: ignore[arg-type]  # Request went its own way above
 
     def _begin(self, request: Request) -> None:
@@ -225,9 +224,8 @@ class ServerConnection(Protocol):
         serving.serve(exchange)
 
     def _next(self) -> list[Request | Data | End]:
-        """Return the events of the request that waited, if one did."""
+        """Return the events of the request that waited, if one did and its turn has come."""
         if self._full:
-            # Answers to one who does not read them would only gather here.
             return []
         try:
             events = self._parser.next()
@@ -311,9 +309,10 @@ class ServerConnection(Protocol):
         if self._paused.reasons:
             self.resume(UNHEARD)
             self.resume(UPSTREAM)
+        if self._full:
+            return
         serving = self._serving
-        wait = serving.times.write if self._full else serving.times.idle
-        self.due = serving.deadlines.now + wait
+        self.due = serving.deadlines.now + serving.times.idle
         if not self._taking:
             events = self._next()
             if events:
@@ -344,7 +343,8 @@ class ServerConnection(Protocol):
         if self._paused.add(why):
             self.transport.pauseProducing()
             # While we do not want it, its being late is not the client's doing.
-            self.due = math.inf
+            if not self._full:
+                self.due = math.inf
 
     def resume(self, why: str) -> None:
         """This reason is over."""
@@ -354,6 +354,8 @@ class ServerConnection(Protocol):
 
     def _await_body(self) -> None:
         """Give the client its time for the next piece of a body that we want."""
+        if self._full:
+            return
         exchange = self._exchange
         wanted = exchange is not None and not exchange.ended and not self._paused.reasons
         serving = self._serving
@@ -375,7 +377,7 @@ class ServerConnection(Protocol):
         self.due = math.inf
         exchange = self._exchange
         if exchange is None:
-            # Idle, or does not take the last answer, or a head that never came to its end.
+            # Idle, or answers that are not taken, or a head that never came to its end.
             if self._full or self._parser.idle or self._closing:
                 self._abort()
             else:

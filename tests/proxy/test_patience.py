@@ -115,3 +115,89 @@ class UploadTests(Case):
         self.took(STALL)
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.errors, [(200, "UpstreamTimeout")])
+
+
+class ReaderTests(Case):
+    """What a client does not take is bounded, whatever else it does."""
+
+    def answered(self) -> int:
+        """Let the upstream answer everything that it was asked; return how often that was."""
+        count = 0
+        while (asked := self.rig.upstreams.last.got()) != b"":
+            count += asked.count(b"GET ")
+            self.rig.upstreams.last.sends(LARGE)
+        return count
+
+    def test_no_answer_is_begun_that_nobody_takes(self) -> None:
+        """A client that asks on and reads nothing has one answer wait, and no more."""
+        self.stalled()
+        self.rig.upstreams.last.got()
+        for _ in range(5000):
+            self.client.sends(request(b"/again"))
+        self.assertEqual(self.answered(), 0)
+        self.assertFalse(self.client.reading)
+        self.assertLess(len(self.client.got()), 61_000)
+
+    def test_pages_of_ours_are_no_exception(self) -> None:
+        """A page of ours is small, and a thousand of them are not."""
+        self.client.protocol.pauseProducing()
+        self.client.sends(request(b"/ping") * 1000)
+        self.assertEqual(self.client.got().count(b"HTTP/1.1 200 "), 1)
+
+    def test_it_goes_on_when_they_are_taken(self) -> None:
+        """The requests that waited are answered in their order, none lost."""
+        self.client.sends(request())
+        self.client.protocol.pauseProducing()
+        self.rig.upstreams.last.sends(LARGE)
+        self.client.sends(request(b"/ping"), request(b"/robots.txt"), request(b"/ping"))
+        self.client.got()
+        self.client.protocol.resumeProducing()
+        got = self.client.got()
+        self.assertEqual(got.count(b"HTTP/1.1 200 "), 3)
+        self.assertIn(b"User-agent", got.split(b"HTTP/1.1 200 ")[2])
+        self.assertTrue(self.client.reading)
+
+    def stalled(self) -> None:
+        """Answer one request of a client that takes nothing."""
+        self.client.sends(request())
+        # As a transport does it: while it is given what is too much.
+        self.client.protocol.pauseProducing()
+        self.rig.upstreams.last.sends(LARGE)
+
+    def test_a_reader_that_stalls_is_cut(self) -> None:
+        """Between two requests, too: what waits for it cannot wait for ever."""
+        self.stalled()
+        self.rig.pass_time(WRITE - 1)
+        self.assertFalse(self.client.aborted)
+        self.took(1)
+        self.assertTrue(self.client.aborted)
+
+    def test_more_requests_buy_no_time(self) -> None:
+        """The next requests that it sends, however many, do not stop its clock."""
+        self.stalled()
+        self.client.sends(request(b"/again") * 3000)
+        self.took(WRITE)
+        self.assertTrue(self.client.aborted)
+
+    def test_a_body_buys_no_time(self) -> None:
+        """Nor do pieces of a body whose answer began early, nor its end."""
+        for last in (b"1\r\nx\r\n", b"0\r\n\r\n"):
+            client = self.rig.connect()
+            client.sends(CHUNKED)
+            self.rig.upstreams.last.sends(LARGE[:-1])
+            client.protocol.pauseProducing()
+            self.drip(client, WRITE - 2)
+            client.sends(last)
+            self.took(2)
+            self.assertTrue(client.aborted, last)
+
+    def test_who_reads_on_has_the_time_of_an_idle_connection(self) -> None:
+        """The clock of the reader that stalled is gone."""
+        self.stalled()
+        self.rig.pass_time(WRITE - 2)
+        self.client.protocol.resumeProducing()
+        self.rig.pass_time(STALL - 2)
+        self.assertFalse(self.client.closing or self.client.aborted)
+        self.client.got()
+        self.client.sends(request(b"/ping"))
+        self.assertEqual(parse(self.client.got()).status, 200)
