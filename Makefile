@@ -3,6 +3,7 @@
 #   make demo     sign in at a proxy of your own, with an application behind it
 #   make test     the tests that need nothing but Python
 #   make system   those that need root or Debian packages (a browser, nginx ...)
+#   make soak     bulk, slowness and floods against the real daemon: 20 minutes, and figures
 #   make fuzz     search for inputs that break a law; SECONDS=60 for each harness
 #   make bench    what a request costs, ours and others' (needs Debian packages; it names them)
 #   make lint     style, types, and who may import whom
@@ -24,7 +25,7 @@ HARNESS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv test system fuzz bench lint demo lock bench-lock pip-tools clean clean-demo
+.PHONY: help venv test system soak fuzz bench lint demo lock bench-lock pip-tools clean clean-demo
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -41,10 +42,14 @@ $(STAMP): requirements.lock setup.cfg
 	@touch $@
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m 'not system' $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m 'not system and not soak' $(ARGS)
 
 system: $(STAMP)
 	$(BIN)/python -m pytest -m system -rs $(ARGS)
+
+# In one process: what runs beside a measurement is measured with it.
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak -rs $(ARGS)
 
 # atheris lies beside .venv and not in it: 35 MB that nothing else uses.
 build/fuzz/.stamp: tests/fuzz/requirements.lock $(STAMP)

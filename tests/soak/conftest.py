@@ -1,0 +1,31 @@
+"""At the end of a soak its figures stand in a table, and as JSON under ``build/soak``."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import pytest
+
+from tests.support.load.figures import FIGURES, shown
+
+BUILT = Path(__file__).parents[2] / "build" / "soak"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table, and write the file."""
+    if not FIGURES:
+        return
+    terminalreporter.section("figures")
+    for figure in FIGURES:
+        terminalreporter.write_line(shown(figure))
+    BUILT.mkdir(parents=True, exist_ok=True)
+    told = {
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+        "figures": [{"subject": figure.subject, **figure.values} for figure in FIGURES],
+    }
+    place = BUILT / "figures.json"
+    place.write_text(json.dumps(told, indent=1) + "\n")
+    terminalreporter.write_line(f"also in {place}")
