@@ -307,8 +307,14 @@ def _templates(style: str, icon: str) -> Mapping[str, Template]:
         sign_out_url=SIGN_OUT,
         csrf_field=CSRF_FIELD,
     )
-    names = ("error", "who", "sign_out", "signed_out", "onward")
-    return MappingProxyType({name: environment.get_template(f"{name}.html") for name in names})
+    # What templates include, too: left to the first page that needs it, it would be read when
+    # there may be no descriptor left, or after the process has changed its root.
+    return MappingProxyType(
+        {
+            name.removesuffix(".html"): environment.get_template(name)
+            for name in environment.list_templates(["html"])
+        }
+    )
 
 
 def _extra_fields(shown: Shown, call: Call, allow: str | None) -> tuple[Field, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -524,6 +525,17 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(len(set(pages)), 4)
         safe = ["it is safe to try again" in page for page in pages]
         self.assertEqual(safe, [True, False, True, False])
+
+    def test_a_page_needs_no_file(self) -> None:
+        """All is read at the start: when descriptors run out, the page that says so is there."""
+        pages = Pages()
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            page = pages.error(UpstreamUnreachable("x"), call())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        self.assertEqual(page.status, 502)
 
     def test_when_to_come_back(self) -> None:
         """A 503 says it in its field and in JSON, and nothing else does."""
