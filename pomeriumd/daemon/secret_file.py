@@ -33,22 +33,23 @@ def kept_secret(state_dir: str, random: Callable[[int], bytes]) -> bytes:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Whole or not at all, and never over one that another process has just made.
         draft = path.with_name(f"{NAME}.{os.getpid()}")
-        draft.write_bytes(b"")
-        draft.chmod(0o600)
-        draft.write_bytes(random(SIZE))
         try:
+            draft.write_bytes(b"")
+            draft.chmod(0o600)
+            draft.write_bytes(random(SIZE))
             os.link(draft, path)
         except FileExistsError:
             pass
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
     except OSError as error:
         raise SettingsError(
             [
                 Problem(
                     "state_dir",
                     f"no shared_secret can be kept in {state_dir!r}: {error.strerror}; "
-                    "make the directory writable, name another one, or set shared_secret",
+                    "make the directory writable and some room in it, name another one, or set "
+                    "shared_secret",
                 )
             ]
         ) from error

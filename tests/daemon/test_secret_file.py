@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import tempfile
 from pathlib import Path
 
@@ -45,6 +47,29 @@ class KeptSecretTests(SynchronousTestCase):
             "1 problem in the settings:\n"
             f"  state_dir: {str(path)!r} has 5 bytes, want 32: remove it to have one made",
         )
+
+    def test_a_full_disk_is_a_problem(self) -> None:
+        """It is told with what to do, and leaves nothing half made behind."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGXFSZ, old)
+        # The system refuses the first byte, as it does on a disk without room.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            with self.assertRaises(SettingsError) as caught:
+                kept_secret(str(self.state_dir), os.urandom)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        self.assertEqual(
+            str(caught.exception),
+            "1 problem in the settings:\n"
+            f"  state_dir: no shared_secret can be kept in {str(self.state_dir)!r}: "
+            "File too large; "
+            "make the directory writable and some room in it, name another one, or set "
+            "shared_secret",
+        )
+        self.assertEqual(list(self.state_dir.iterdir()), [])
+        self.assertEqual(len(kept_secret(str(self.state_dir), os.urandom)), 32)
 
     def test_a_place_that_cannot_be_written_is_a_problem(self) -> None:
         """A file where the directory should be is told with what to do."""
