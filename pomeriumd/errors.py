@@ -22,14 +22,16 @@ Every error of ours, by what the catcher does with it.
     │   ├── UpstreamBroken      502  the answer broke off or cannot be read
     │   ├── UpstreamBusy        503  every connection allowed is in use
     │   └── UpstreamTimeout     504
+    ├── Exhausted               503  this host has nothing left for another connection
     ├── ProviderError           503  the identity provider's doing
     ├── ClientGone              499  nobody is left to answer
     ├── BadToken                a token, cookie or seal that does not verify
     └── SettingsError           problems in the settings, each with its place
 
 The class says whose fault it is (``side``) and which answer it gives (``status``);
-``public`` is what a user may read; the text is for the log. A text is a fragment:
-lower case, no full stop, the thing first.
+``public`` is what a user may read; the text is for the log, and so is ``remedy``, which
+ends its line: what the operator can do. A text is a fragment: lower case, no full stop,
+the thing first.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class PomeriumError(Exception):
     status: ClassVar[int] = 500
     side: ClassVar[Side] = Side.OURS
     public: ClassVar[str] = "Something went wrong on our side."
+    remedy: str = ""
 
 
 class ClientError(PomeriumError):
@@ -184,17 +187,30 @@ class LoginFailed(ClientError):
 
 
 class UpstreamError(PomeriumError):
-    """The application behind us did not do its part."""
+    """
+    The application behind us did not do its part.
+
+    Args:
+        text: for the log.
+        remedy: what the operator can do, where the class does not know it well enough.
+    """
 
     status: ClassVar[int] = 502
     side: ClassVar[Side] = Side.UPSTREAM
     public: ClassVar[str] = "The application behind this address has a problem."
+    remedy: str = "see the application's own log"
+
+    def __init__(self, text: str, remedy: str | None = None) -> None:
+        super().__init__(text)
+        if remedy is not None:
+            self.remedy = remedy
 
 
 class UpstreamUnreachable(UpstreamError):
     """No connection could be made, or TLS was refused; no request byte was sent."""
 
     public: ClassVar[str] = "The application behind this address cannot be reached."
+    remedy = "does the application run, and does `to` name its address?"
 
 
 class UpstreamBroken(UpstreamError):
@@ -208,6 +224,7 @@ class UpstreamBusy(UpstreamError):
 
     status: ClassVar[int] = 503
     public: ClassVar[str] = "The application behind this address is busy. Try again shortly."
+    remedy = "see what keeps the application, or raise upstream_max_connections"
 
 
 class UpstreamTimeout(UpstreamError):
@@ -215,6 +232,15 @@ class UpstreamTimeout(UpstreamError):
 
     status: ClassVar[int] = 504
     public: ClassVar[str] = "The application behind this address did not answer in time."
+    remedy = "see what keeps the application, or raise the route's timeout"
+
+
+class Exhausted(PomeriumError):
+    """This host has no descriptor or memory left for another connection."""
+
+    status: ClassVar[int] = 503
+    public: ClassVar[str] = "This server is busy. Try again shortly."
+    remedy = "raise the limit of open files (LimitNOFILE= in the unit), or lower max_connections"
 
 
 class ProviderError(PomeriumError):

@@ -19,6 +19,7 @@ from pomeriumd.errors import (
     ClientError,
     ClientGone,
     Denied,
+    Exhausted,
     HeadTooLarge,
     LoginFailed,
     MethodNotAllowed,
@@ -38,7 +39,7 @@ from pomeriumd.errors import (
 )
 
 BUSY_SECONDS = 5
-"""When to come back to an upstream whose connections are all in use: they turn over fast."""
+"""When to come back where connections are all in use, or no more to be had: they turn over fast."""
 
 PROVIDER_SECONDS = 30
 """When to come back after a failure of the identity provider: its back-off is of that order."""
@@ -146,6 +147,12 @@ WORDING: dict[type[PomeriumError], Wording] = {
             _REPORT,
         ),
         again=True,
+    ),
+    Exhausted: Wording(
+        "Too much to do",
+        ("Your request was not passed on, so it is safe to try again in a few seconds.", _REPORT),
+        again=True,
+        retry_after=BUSY_SECONDS,
     ),
     ProviderError: Wording(
         "Sign-in is not available right now",

@@ -109,7 +109,7 @@ class LineObserver:
         self.lines.close()
 
     def _dropped(self, count: int) -> bytes:
-        text = "log lines were dropped: the log took none for a while"
+        text = "log lines were dropped: the log took none; is its disk full, or its reader stuck?"
         return self._line("warn", text, {"dropped": count})
 
     def _line(self, level: str, message: str, more: Mapping[str, object]) -> bytes:

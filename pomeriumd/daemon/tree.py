@@ -23,6 +23,7 @@ from twisted.logger import ILogObserver, Logger
 import pomeriumd
 from pomeriumd.daemon.build import World, build, times
 from pomeriumd.daemon.clock import ClockWatch
+from pomeriumd.daemon.descriptors import needed, provide
 from pomeriumd.daemon.front import Front
 from pomeriumd.daemon.logs import LineObserver, observer_for
 from pomeriumd.daemon.secret_file import kept_secret
@@ -94,6 +95,18 @@ class Connecting(Service):
         """Close what lies idle."""
         super().stopService()
         self._upstreams.close()
+
+
+@attrs.define(eq=False)
+class Descriptors(Service):
+    """The limit of open files: raised before there is anything to open."""
+
+    _needed: int
+
+    def startService(self) -> None:
+        """Raise it."""
+        super().startService()
+        provide(self._needed)
 
 
 @attrs.define(eq=False)
@@ -208,6 +221,13 @@ def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IServic
     for part in (
         Writing(observer, access),
         ClockWatch(world.now, reactor),
+        Descriptors(
+            needed(
+                settings.max_connections,
+                settings.upstream_max_connections,
+                {way.peer for way in generation.ways.values()},
+            )
+        ),
         Connecting(upstreams),
         Listening(port, front, reactor, settings.address.text),
     ):

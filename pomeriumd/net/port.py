@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pomeriumd.errors import Exhausted
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.tls import TLSServer
@@ -201,7 +202,8 @@ class Port(tcp.Port):
         self.stopReading()
         if why == "full":
             self._log.warn(
-                "{port} is full: {most} connections are open; more wait until some have left",
+                "{port} is full: {most} connections are open; more wait until some have left;"
+                " raise max_connections if they are wanted",
                 port=self.getHost().port,
                 most=self.most,
             )
@@ -225,7 +227,7 @@ class Port(tcp.Port):
         if not self._exhausted:
             self._exhausted = True
             self._log.error(
-                "{port} cannot accept: {why}; tries again each second",
+                "{port} cannot accept: {why}; tries again each second; " + Exhausted.remedy,
                 port=self.getHost().port,
                 why=str(error),
             )

@@ -42,6 +42,8 @@ upstream is seldom the one that closes first."""
 CLOSE_SECONDS = 5.0
 """How long an upstream that reads nothing keeps a connection that we have closed in peace."""
 
+_STALLED = "see what keeps the application, or raise timeout_idle"
+
 
 class Asker(Shape):
     """Who is told what the upstream answers, and how the request's output flows."""
@@ -284,11 +286,13 @@ class UpstreamConnection(Protocol):
         elif self._asker is None:
             self.close()
         elif self._parser.began:
-            self._fail(UpstreamTimeout("the upstream's answer stalled"))
+            self._fail(UpstreamTimeout("the upstream's answer stalled", _STALLED))
         elif self._asked:
             self._fail(UpstreamTimeout("no answer from the upstream in time"))
         else:
-            self._fail(UpstreamTimeout("the upstream takes no more of the request's body"))
+            self._fail(
+                UpstreamTimeout("the upstream takes no more of the request's body", _STALLED)
+            )
 
     def close(self) -> None:
         """Close in peace; from now on, not from when it is done, nobody leases it."""

@@ -12,11 +12,13 @@ from typing import Protocol as Shape
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.error import TimeoutError  # noqa: A004  # its name there
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from pomeriumd.errors import (
+    Exhausted,
     PomeriumError,
     UpstreamBusy,
     UpstreamTimeout,
@@ -26,7 +28,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.pool import Next, Pool
-from pomeriumd.net.reasons import why
+from pomeriumd.net.reasons import exhausted, why
 from pomeriumd.net.upstream import UpstreamConnection
 
 CONNECT_SECONDS = 10.0
@@ -113,7 +115,9 @@ class Upstreams:
         pool.wait(waiting)
 
         def late(_: object, seconds: float) -> Failure:
-            return Failure(UpstreamTimeout(f"no connection came free in {seconds:g} s"))
+            return Failure(
+                UpstreamTimeout(f"no connection came free in {seconds:g} s", UpstreamBusy.remedy)
+            )
 
         return waiting.addTimeout(CONNECT_SECONDS, self._clock, late)
 
@@ -130,12 +134,10 @@ class Upstreams:
             self._hand_opening(peer, pool, pool.not_opened())
             if failure.check(PomeriumError):
                 return failure
-            error = UpstreamUnreachable(f"no connection to {peer.host}:{peer.port}: {why(failure)}")
-            error.__cause__ = failure.value
-            return Failure(error)
+            return Failure(_not_opened(peer, failure))
 
-        def late(_: object, seconds: float) -> Failure:
-            return Failure(UpstreamTimeout(f"not connected in {seconds:g} s"))
+        def late(_: object, __: float) -> Failure:
+            return Failure(_too_late(peer))
 
         connecting.addTimeout(CONNECT_SECONDS, self._clock, late)
         return connecting.addCallbacks(opened, not_opened)
@@ -186,3 +188,23 @@ class Upstreams:
                 line.errback(failure)
 
         self._open(peer, pool).addCallbacks(lambda it: self._hand_over(pool, line, it), failed)
+
+
+def _not_opened(peer: Peer, failure: Failure) -> PomeriumError:
+    """Say why a connection could not be opened."""
+    error: PomeriumError
+    if lacking := exhausted(failure):
+        error = Exhausted(f"no connection to {peer.host}:{peer.port}: {lacking}")
+    elif failure.check(TimeoutError):
+        error = _too_late(peer)
+    else:
+        error = UpstreamUnreachable(f"no connection to {peer.host}:{peer.port}: {why(failure)}")
+    error.__cause__ = failure.value
+    return error
+
+
+def _too_late(peer: Peer) -> UpstreamTimeout:
+    return UpstreamTimeout(
+        f"no connection to {peer.host}:{peer.port} within {CONNECT_SECONDS:g} s",
+        "does the host run, and does no firewall swallow what is sent to it?",
+    )

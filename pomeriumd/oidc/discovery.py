@@ -204,7 +204,8 @@ class Discovery:
         except OSError as error:
             # Not fatal: it is missed only if the provider is down at our next start.
             self._log.warn(
-                "metadata cannot be kept in {path}: {reason}",
+                "metadata cannot be kept in {path}: {reason}; it will be missed if the provider is"
+                " down when we start: make the place writable and some room in it",
                 path=str(self._last_good.path),
                 reason=error.strerror,
             )

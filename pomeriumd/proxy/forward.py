@@ -183,10 +183,7 @@ class Forward:
         """The upstream failed: try again, say so, or cut."""
         self._over = True
         self.upstream_drained()
-        exchange = self._exchange
-        if exchange.started:
-            exchange.cut(error)
-        elif self._swallowed(error):
+        if self._swallowed(error):
             run(self.send(fresh=True), self._fail)
         else:
             self._fail(error)

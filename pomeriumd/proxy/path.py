@@ -168,7 +168,7 @@ def fail(exchange: Exchange, here: Generation, error: BaseException) -> None:
         _log.warn(
             "request {request_id}: {error}",
             request_id=exchange.id,
-            error=str(error),
+            error=f"{error}; {error.remedy}" if error.remedy else str(error),
             kind=exchange.error,
             route=exchange.route.id if exchange.route is not None else "",
         )

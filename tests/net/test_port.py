@@ -250,7 +250,10 @@ class RoomTests(Case):
         self.assertEqual((port.open, len(self.factory.made)), (3, 5))
         self.assertEqual(self.factory.made[4].got, [b"waiting"])
         number = port.getHost().port
-        full = f"{number} is full: 3 connections are open; more wait until some have left"
+        full = (
+            f"{number} is full: 3 connections are open; more wait until some have left; "
+            "raise max_connections if they are wanted"
+        )
         self.assertEqual(
             lines(observer),
             [
@@ -360,7 +363,9 @@ class TroubleTests(Case):
             self.assertEqual(self.factory.made[0].got, [b"patient"])
             self.assertEqual(self.reactor.getDelayedCalls(), [])
             said = (
-                f"{port.getHost().port} cannot accept: [Errno {number}] no; tries again each second"
+                f"{port.getHost().port} cannot accept: [Errno {number}] no; "
+                "tries again each second; "
+                "raise the limit of open files (LimitNOFILE= in the unit), or lower max_connections"
             )
             self.assertEqual(lines(observer), [(LogLevel.error, said)])
             globalLogPublisher.removeObserver(observer)

@@ -213,7 +213,7 @@ class LeaseTests(UpstreamCase):
         self.assertEqual(
             str(error),
             "no connection to 10.0.0.1:8080: ConnectError: "
-            "An error occurred while connecting: nobody listens.",
+            "An error occurred while connecting: nobody listens",
         )
 
     def test_a_connection_that_takes_too_long(self) -> None:

@@ -303,7 +303,15 @@ class StandInTests(DiscoveryCase):
         blocked = Path(self.directory, "file")
         blocked.write_bytes(b"")
         self.got(self.made(str(blocked)))
-        self.assertEqual(self.logged(), ["metadata cannot be kept in {path}: {reason}"])
+        self.assertEqual(
+            self.logged(),
+            [
+                (
+                    "metadata cannot be kept in {path}: {reason}; it will be missed if the"
+                    " provider is down when we start: make the place writable and some room in it"
+                )
+            ],
+        )
         self.assertEqual(list(Path(self.directory).iterdir()), [blocked])
 
     def test_without_a_directory_nothing_is_kept(self) -> None:

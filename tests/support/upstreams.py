@@ -56,6 +56,8 @@ class MemoryUpstreams:
 
     opened: list[MemoryServer] = attrs.Factory(list)
     refuse: bool = False
+    refusal: Exception = attrs.Factory(lambda: ConnectError(string="nobody listens"))
+    """How a connection fails that is refused."""
     hold: bool = False
     held: list[tuple[Peer, IProtocolFactory, Deferred[IProtocol]]] = attrs.Factory(list)
 
@@ -77,7 +79,7 @@ class MemoryUpstreams:
     def connect(self, peer: Peer, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect as the test wants it."""
         if self.refuse:
-            return fail(ConnectError(string="nobody listens"))
+            return fail(self.refusal)
         if self.hold:
             waiting: Deferred[IProtocol] = Deferred()
             self.held.append((peer, factory, waiting))
