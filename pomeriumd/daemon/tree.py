@@ -31,6 +31,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.net.connect import Connectors
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
+from pomeriumd.net.names import resolver
 from pomeriumd.net.port import Port
 from pomeriumd.net.server import ServerConnections
 from pomeriumd.net.upstreams import Upstreams
@@ -182,6 +183,7 @@ def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IServic
         if settings.shared_secret is None
         else settings.shared_secret.reveal()
     )
+    reactor.installNameResolver(resolver(reactor))
     world = World(
         agent=provider_agent(reactor, HTTPSPolicy()),
         clock=reactor,
