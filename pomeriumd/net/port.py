@@ -167,7 +167,9 @@ class Port(tcp.Port):
                     self._run_dry(error)
                     return
             else:
-                self._exhausted = False
+                if self._exhausted:
+                    self._exhausted = False
+                    self._say_again()
                 self._take(skt, client)
 
     def _take(self, skt: socket.socket, client: Any) -> None:
@@ -215,7 +217,10 @@ class Port(tcp.Port):
         if not self._pauses and self.connected and not self.disconnecting:
             self.startReading()
             if why == "full":
-                self._log.info("{port} accepts connections again", port=self.getHost().port)
+                self._say_again()
+
+    def _say_again(self) -> None:
+        self._log.info("{port} accepts connections again", port=self.getHost().port)
 
     def _run_dry(self, error: OSError) -> None:
         """

@@ -367,7 +367,8 @@ class TroubleTests(Case):
                 "tries again each second; "
                 "raise the limit of open files (LimitNOFILE= in the unit), or lower max_connections"
             )
-            self.assertEqual(lines(observer), [(LogLevel.error, said)])
+            again = f"{port.getHost().port} accepts connections again"
+            self.assertEqual(lines(observer), [(LogLevel.error, said), (LogLevel.info, again)])
             globalLogPublisher.removeObserver(observer)
 
     def test_stopped_while_waiting(self) -> None:

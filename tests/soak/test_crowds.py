@@ -71,7 +71,7 @@ FULL = Scale(
     half=200,
     flood_seconds=15.0,
     stall_seconds=100.0,
-    drips=75,
+    drips=40,
     quiet=5.0,
     times={
         "timeout_read_header": "10s",

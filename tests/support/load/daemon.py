@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.certificates import issue
-from tests.support.load.programs import PATIENCE, Said
+from tests.support.load.programs import PATIENCE, Said, until
 from tests.support.load.wire import HOST
 
 PRIVATE = "private.example.test"
@@ -120,6 +120,19 @@ class Daemon:
         """Wait until it listens."""
         self.said.until("listens on")
         return self
+
+    def answering(self) -> Self:
+        """Wait until somebody accepts at its port: where its log goes elsewhere."""
+        until(self._accepts)
+        return self
+
+    def _accepts(self) -> bool:
+        assert self.process.poll() is None, self.said.all()
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def _status(self, name: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

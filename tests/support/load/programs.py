@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,16 @@ ROOT = Path(__file__).parents[3]
 
 PATIENCE = 60.0
 """Seconds that a program may take to say what it is waited for to say."""
+
+
+def until(found: Callable[[], Any], patience: float = PATIENCE) -> None:
+    """Return as soon as this is true; for what nobody tells us of."""
+    pause = threading.Event()
+    ends = time.monotonic() + patience
+    while not found():
+        if time.monotonic() > ends:
+            raise AssertionError(f"it did not come about in {patience:g} s")
+        pause.wait(0.02)
 
 
 class Said:

@@ -10,6 +10,9 @@ ends when its standard input does.
 ``/up``                 takes the request's body, answers with its size and checksum
 ``/drip?size=``         one byte a second, chunked
 ``/deaf``               reads the head of the request and nothing more
+``/die?kind=&how=``     half an answer, ended in peace (``fin``) or not (``reset``)
+``/reset``              a reset instead of an answer
+``/seen``               the paths that were asked for
 ``/half``               two bytes, then ends its side and waits for ours
 ``/socket?size=``       a WebSocket: the stream both ways, then what came, as text
 ======================  ==============================================================
@@ -18,6 +21,7 @@ ends when its standard input does.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +29,7 @@ import select
 import socket
 import struct
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +42,15 @@ BINARY, TEXT = b"\x82\x7f", b"\x81\x7f"
 """A final frame whose length takes 64 bits (RFC 6455, 5.2)."""
 
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+
+
+SEEN: set[str] = set()
+"""The paths that somebody asked for."""
+
+
+def reset(wire: socket.socket) -> None:
+    """Let the next close be a reset."""
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def answer(body: bytes) -> bytes:
@@ -60,12 +74,13 @@ class Serving:
             except (OSError, Broken):
                 return  # the proxy left: what that means is looked at on its other side
 
-    def one(self) -> bool:
+    def one(self) -> bool:  # noqa: PLR0911  # one for each of what it can do
         """Answer one; say whether another may follow."""
         line, fields = self.reader.head()
         target = urlsplit(line.split()[1].decode())
         given = {name: values[0] for name, values in parse_qs(target.query).items()}
         size = int(given.get("size", 0))
+        SEEN.add(target.path)
         match target.path:
             case "/down":
                 return self.down(size, given["kind"])
@@ -81,6 +96,14 @@ class Serving:
                 self.wire.recv(1, socket.MSG_PEEK)
                 _until_gone(self.wire)
                 return False
+            case "/die":
+                self.die(given["kind"], given["how"])
+                return False
+            case "/reset":
+                reset(self.wire)
+                return False
+            case "/seen":
+                self.wire.sendall(answer(json.dumps(sorted(SEEN)).encode()))
             case "/half":
                 self.wire.sendall(_OK + b"\r\nok")
                 self.wire.shutdown(socket.SHUT_WR)
@@ -110,6 +133,20 @@ class Serving:
         if kind == "chunked":
             send(b"0\r\n\r\n")
         return kind != "close"
+
+    def die(self, kind: str, how: str) -> None:
+        """Send half of an answer."""
+        framing = {
+            "counted": b"content-length: 10\r\n",
+            "chunked": b"transfer-encoding: chunked\r\n",
+        }
+        half = b"5\r\n01234\r\n" if kind == "chunked" else b"01234"
+        self.wire.sendall(_OK + framing.get(kind, b"") + b"\r\n" + half)
+        if how == "reset":
+            # Not before the half has been read: a reset overtakes what it follows.
+            while fcntl.ioctl(self.wire, termios.TIOCOUTQ, b"0000") != bytes(4):
+                time.sleep(0.001)
+            reset(self.wire)
 
     def drip(self, size: int) -> None:
         """Send one byte a second."""
