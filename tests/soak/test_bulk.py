@@ -12,6 +12,7 @@ from tests.support.load.daemon import MIB, Daemon, public
 from tests.support.load.figures import note
 from tests.support.load.programs import Probe, Upstream, latency, told_by
 from tests.support.load.stream import checksum
+from tests.support.load.wire import QUIET
 
 MOST = 100 * MIB
 """What the process may hold at any time."""
@@ -41,9 +42,16 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, upstream: Upstream) -> Iterator[Daemon]:
+def quiet() -> Iterator[Upstream]:
+    """The application that the probe asks."""
+    with Upstream() as quiet:
+        yield quiet
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, upstream: Upstream, quiet: Upstream) -> Iterator[Daemon]:
     """The daemon, running."""
-    with Daemon(tmp_path, public(upstream.port)) as daemon:
+    with Daemon(tmp_path, public(upstream.port), public(quiet.port, QUIET)) as daemon:
         yield daemon.serving()
 
 

@@ -17,6 +17,7 @@ import pytest
 from tests.support.load.daemon import MIB, Daemon, public
 from tests.support.load.figures import note
 from tests.support.load.programs import Probe, Program, Upstream, latency
+from tests.support.load.wire import QUIET
 
 
 @attrs.frozen(kw_only=True)
@@ -101,11 +102,19 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, upstream: Upstream, scale: Scale) -> Iterator[Daemon]:
+def quiet() -> Iterator[Upstream]:
+    """The application that the probe asks."""
+    with Upstream() as quiet:
+        yield quiet
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, upstream: Upstream, quiet: Upstream, scale: Scale) -> Iterator[Daemon]:
     """The daemon, running."""
     with Daemon(
         tmp_path,
         public(upstream.port),
+        public(quiet.port, QUIET),
         limits={resource.RLIMIT_NOFILE: (MANY, MANY)},
         **scale.times,
     ) as daemon:

@@ -10,6 +10,10 @@ from typing import Any
 
 HOST = "app.example.test"
 
+QUIET = "quiet.example.test"
+"""The probe's host. Its upstream has a process of its own: one that a crowd keeps busy would
+be late by itself."""
+
 Wire = socket.socket
 """A connection; ``ssl.SSLSocket`` is one."""
 
