@@ -23,7 +23,7 @@ from pomeriumd.errors import Exhausted
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.tls import TLSServer
-from pomeriumd.net.transport import PlainServer
+from pomeriumd.net.transport import UNSENT_SIZE, PlainServer
 from pomeriumd.settings.values import Address
 
 BACKLOG = 1024
@@ -44,6 +44,7 @@ for each time it fills, rather than one for each client at its edge."""
 
 KEEPALIVE: Sequence[tuple[int, int, int]] = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_SIZE),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),

@@ -99,6 +99,8 @@ class ServerConnection(Protocol):
         self._full = False
         """The client does not take what waits for it: its time for that is all that runs,
         and its next request has to wait, or the answers would wait here without a bound."""
+        self._backlog = 0
+        """What waited for the client when its time began."""
         self._out: list[bytes] = []
         self._tunnel = False
         self._taking = False
@@ -144,6 +146,7 @@ class ServerConnection(Protocol):
     def pauseProducing(self) -> None:
         """The client is slower than what we write: hold what feeds it."""
         self._full = True
+        self._backlog = self.transport.backlog()
         self.due = self._serving.deadlines.now + self._serving.times.write
         if self._exchange is not None:
             self._exchange.output(full=True)
@@ -374,6 +377,8 @@ class ServerConnection(Protocol):
 
     def overdue(self) -> None:
         """A deadline passed: which one, the state tells."""
+        if self._full and self._takes_some():
+            return
         self.due = math.inf
         exchange = self._exchange
         if exchange is None:
@@ -386,6 +391,15 @@ class ServerConnection(Protocol):
         exchange.client_lost(RequestTimeout("the client stalled"))
         self._exchange = None
         self._abort()
+
+    def _takes_some(self) -> bool:
+        """Give a client its time anew that is slow, and not at a stand."""
+        backlog = self.transport.backlog()
+        flows = backlog < self._backlog
+        if flows:
+            self._backlog = backlog
+            self.due = self._serving.deadlines.now + self._serving.times.write
+        return flows
 
     def _close(self) -> None:
         # The transport flushes, says goodbye, and lets a client that is still sending

@@ -31,5 +31,8 @@ class Wire(Protocol):
     def abortConnection(self) -> None:
         """Close now; what is not written is lost."""
 
+    def backlog(self) -> int:
+        """Return how many bytes the other side has not acknowledged, here and in the kernel."""
+
     def getPeer(self) -> IAddress:
         """Return the other end's address."""

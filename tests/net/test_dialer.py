@@ -22,7 +22,7 @@ from zope.interface.verify import verifyObject
 
 from pomeriumd.net.contexts import CertificateStore, client_options
 from pomeriumd.net.dialer import Dialer
-from pomeriumd.net.transport import PlainClient
+from pomeriumd.net.transport import UNSENT_SIZE, PlainClient
 from tests.support.certificates import NOW, authority, leaf
 from tests.support.served import Served
 from tests.support.sockets import Told, Turns, reset
@@ -94,6 +94,8 @@ class DialTests(SynchronousTestCase):
         transport = protocol.transport
         assert isinstance(transport, PlainClient)
         self.assertTrue(transport.getTcpNoDelay())
+        unsent = transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+        self.assertEqual(unsent, UNSENT_SIZE)
         transport.write(b"GET /")
         self.assertEqual(there.recv(99), b"GET /")
         self.assertEqual(reactor.writers, set())

@@ -20,7 +20,7 @@ from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.port import RETRY_SECONDS, Port
 from pomeriumd.net.tls import TLSServer
-from pomeriumd.net.transport import PlainServer
+from pomeriumd.net.transport import UNSENT_SIZE, PlainServer
 from pomeriumd.settings.values import Address
 from tests.support.certificates import NOW, leaf
 from tests.support.sockets import OneProtocol, Told, Turns
@@ -213,6 +213,8 @@ class ListenTests(Case):
         self.assertTrue(transport.getTcpKeepAlive())
         idle = transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
         self.assertEqual(idle, 60)
+        unsent = transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+        self.assertEqual(unsent, UNSENT_SIZE)
 
     def test_stops(self) -> None:
         """Stopping frees the address; what is connected goes on."""

@@ -102,6 +102,19 @@ class WriteTests(Case):
         transport.writeSequence([b"a", b"", b"bc"])
         self.assertEqual(self.client.recv(99), b"abc")
 
+    def test_the_backlog_is_what_the_other_side_has_not_taken(self) -> None:
+        """What is here and what is in the kernel count, and each byte taken makes it less."""
+        transport = self.start(small=4096)
+        self.assertEqual(transport.backlog(), 0)
+        written = self.full(transport)
+        first = transport.backlog()
+        self.assertTrue(0 < first <= len(written), first)
+        got = drained(self.client, self.reactor, len(written) // 2)
+        self.assertLess(transport.backlog(), first)
+        got += drained(self.client, self.reactor, len(written) - len(got))
+        self.reactor.turns(2)
+        self.assertEqual((got == written, transport.backlog()), (True, 0))
+
     def test_nothing_is_nothing(self) -> None:
         """An empty write neither sends nor queues."""
         transport = self.start()

@@ -172,6 +172,18 @@ class ReaderTests(Case):
         self.took(1)
         self.assertTrue(self.client.aborted)
 
+    def test_a_reader_that_is_slow_is_not(self) -> None:
+        """As long as something is taken in its time, however little, the answer goes on."""
+        self.client.transport.waiting = 1000
+        self.stalled()
+        for _ in range(5):
+            self.rig.pass_time(WRITE - 5)
+            self.client.transport.waiting -= 1
+            self.rig.pass_time(6)
+            self.assertFalse(self.client.aborted)
+        self.took(WRITE)
+        self.assertTrue(self.client.aborted)
+
     def test_more_requests_buy_no_time(self) -> None:
         """The next requests that it sends, however many, do not stop its clock."""
         self.stalled()

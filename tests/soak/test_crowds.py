@@ -32,6 +32,8 @@ class Scale:
     flood_seconds: float
     stall_seconds: float
     """How long a reader stalls that reads on before ``timeout_write`` is over."""
+    sip_seconds: float
+    """How long a reader is slow, well over ``timeout_write``."""
     drips: int
     """Bytes that come one a second."""
     quiet: float
@@ -52,6 +54,7 @@ SHORT = Scale(
     half=40,
     flood_seconds=1.0,
     stall_seconds=1.0,
+    sip_seconds=8.0,
     drips=6,
     quiet=0.2,
     times={
@@ -72,6 +75,7 @@ FULL = Scale(
     half=200,
     flood_seconds=15.0,
     stall_seconds=100.0,
+    sip_seconds=150.0,
     drips=40,
     quiet=5.0,
     times={
@@ -211,6 +215,13 @@ def test_readers_that_stall(daemon: Daemon, scale: Scale) -> None:
 def test_readers_that_stall_for_a_while(daemon: Daemon, scale: Scale) -> None:
     """Who reads on in time gets all of it."""
     told = came_of(daemon, scale, "stall-and-go", scale.stalled // 4, scale.stall_seconds, 8 * MIB)
+    assert told["outcomes"] == {"whole": scale.stalled // 4}
+
+
+def test_readers_that_are_slow(daemon: Daemon, scale: Scale) -> None:
+    """An answer that flows is never cut, however slowly it flows."""
+    size = int(scale.sip_seconds * 200_000) + 8 * MIB
+    told = came_of(daemon, scale, "sip", scale.stalled // 4, scale.sip_seconds, size)
     assert told["outcomes"] == {"whole": scale.stalled // 4}
 
 

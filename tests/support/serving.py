@@ -94,6 +94,12 @@ class Wire(StringTransport):
     def __init__(self) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", "203.0.113.9", 4711))
         self.aborted = False
+        self.waiting = 0
+        """Bytes that the client has not acknowledged."""
+
+    def backlog(self) -> int:
+        """Return what the test says."""
+        return self.waiting
 
     def abortConnection(self) -> None:
         """Note that it was broken off, and not closed in peace."""

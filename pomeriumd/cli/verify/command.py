@@ -17,7 +17,9 @@ from twisted.logger import globalLogBeginner
 from pomeriumd.cli.verify.keys import KeySource, Where, agent_for
 from pomeriumd.cli.verify.site import Site
 from pomeriumd.daemon.logs import observer_for
+from pomeriumd.net.port import Port
 from pomeriumd.net.server import ServerConnections
+from pomeriumd.settings.values import Address
 
 _LARGEST_PORT = 65_535
 
@@ -98,8 +100,9 @@ def _main(reactor: Any, listen: tuple[str, int], where: Where | None, audience: 
             sys.exit(f"pomeriumd verify: --jwks-ca holds no certificate: {error}")
     site = Site(keys=keys, audience=audience, now=now, clock=reactor, record=access.record)
     host, port = listen
+    bound = Port(Address(host, port), ServerConnections(site), reactor, deadlines=site.deadlines)
     try:
-        bound = reactor.listenTCP(port, ServerConnections(site), interface=host)
+        bound.startListening()
     except CannotListenError as error:
         sys.exit(f"pomeriumd verify: cannot listen on {host}:{port}: {error.socketError}")
     reactor.addSystemEventTrigger("after", "shutdown", access.flush)

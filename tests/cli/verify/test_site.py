@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.cli.verify.assertion import Keys, NoKeys, read_keys
@@ -22,6 +21,7 @@ from pomeriumd.cli.verify.keys import KeySource
 from pomeriumd.cli.verify.site import CONNECTIONS, Site
 from pomeriumd.daemon.access_log import AccessEntry
 from pomeriumd.net.server import ServerConnection
+from tests.support.serving import Wire
 
 HOST = "verify.example.com"
 NOW = 1_800_000_000
@@ -87,9 +87,9 @@ class SiteTests(SynchronousTestCase):
             record=self.lines.append,
         )
 
-    def connect(self) -> tuple[ServerConnection, StringTransport]:
+    def connect(self) -> tuple[ServerConnection, Wire]:
         """Return a connection."""
-        connection, transport = ServerConnection(self.site), StringTransport()
+        connection, transport = ServerConnection(self.site), Wire()
         connection.makeConnection(transport)
         return connection, transport
 
@@ -105,7 +105,7 @@ class SiteTests(SynchronousTestCase):
         connection.dataReceived("\r\n".join([*lines, "", ""]).encode() + body)
         return self.read(transport)
 
-    def read(self, transport: StringTransport) -> Page:
+    def read(self, transport: Wire) -> Page:
         """Take an answer apart."""
         head, _, body = transport.value().partition(b"\r\n\r\n")
         first, *rest = head.decode().split("\r\n")

@@ -8,7 +8,6 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import Connection
@@ -27,6 +26,7 @@ from wsproto.events import (
 from pomeriumd.cli.verify.site import Site
 from pomeriumd.cli.verify.websocket import PING
 from pomeriumd.net.server import ServerConnection
+from tests.support.serving import Wire
 
 
 @attrs.define
@@ -35,7 +35,7 @@ class Client:
 
     clock: Clock
     frames: Connection | WSConnection = attrs.Factory(lambda: WSConnection(ConnectionType.CLIENT))
-    transport: StringTransport = attrs.Factory(StringTransport)
+    transport: Wire = attrs.Factory(Wire)
     connection: ServerConnection = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -19,6 +19,7 @@ at the most. What the ways are called says what they do:
 ``slow-body``       a body of SIZE bytes, one byte a second
 ``stall``           asks for SIZE bytes, and reads none
 ``stall-and-go``    the same, and after SECONDS takes all of it
+``sip``             the same, and reads a little all the while
 ``deaf``            sends SIZE bytes to an upstream that reads none
 ``slow-answer``     asks for SIZE bytes that come one a second
 ``half-upstream``   asks an upstream that ends its own side
@@ -43,6 +44,9 @@ from collections.abc import Callable, Iterator
 
 from tests.support.load.stream import blocks, checksum
 from tests.support.load.wire import Broken, Reader, Sum, Wire, dial, request, secured
+
+SIP = 10_000
+"""Bytes that a slow reader takes at a time."""
 
 HANG = 600.0
 """Seconds after which a connection that goes on counts as one without end."""
@@ -132,6 +136,16 @@ class Crowd:
         plain.connect(("127.0.0.1", self.port))
         return secured(plain, self.authority)
 
+    def one(self, way: Callable[[], None]) -> None:
+        """Be one of the crowd; one that did not even connect is counted, and not waited for."""
+        began = time.perf_counter()
+        try:
+            way()
+        except OSError as error:
+            self.ended(type(error).__name__, began)
+        finally:
+            self.ready.release()
+
     def ended(self, how: str, began: float) -> None:
         """Count the end of a connection."""
         took = time.perf_counter() - began
@@ -201,18 +215,30 @@ class Crowd:
             wire.settimeout(HANG)
             self.ended(outcome(wire, got), began)
 
-    def stall(self, *, go: bool) -> None:
-        """Ask for much and read nothing; in the end read it, if that is what to do."""
+    def sip(self, reader: Reader, found: Sum) -> None:
+        """Read 100 KB a second until the time is over."""
+        pause = threading.Event()
+        while time.perf_counter() < self.ends:
+            pause.wait(0.1)
+            reader.exactly(SIP, found)
+
+    def stall(self, *, go: bool, sips: bool = False) -> None:
+        """Ask for much and read little or nothing; in the end read it, if that is what to do."""
         began = time.perf_counter()
         with self.dial_narrow() as wire:
             wire.sendall(request("GET", f"/down?size={self.size}&kind=counted"))
             self.ready.release()
             if go:
-                threading.Event().wait(self.seconds)
                 reader, found = Reader(wire), Sum()
                 try:
-                    _, fields = reader.head()
-                    reader.body(fields, found)
+                    if sips:
+                        reader.head()
+                        self.sip(reader, found)
+                        reader.exactly(self.size - found.size, found)
+                    else:
+                        threading.Event().wait(self.seconds)
+                        _, fields = reader.head()
+                        reader.body(fields, found)
                 except (OSError, Broken):
                     self.ended("cut", began)
                     return
@@ -299,10 +325,12 @@ class Crowd:
 def outcome(wire: Wire, got: bytes = b"") -> str:
     """Return the status that comes, or how the connection ends."""
     try:
-        while piece := wire.recv(4096):
-            got += piece
-            if got.startswith(b"HTTP/1.1 200") and got.endswith((b"ok", b"}")):
+        # One that is whole is not waited on: the connection would go on, idle.
+        while not (got.startswith(b"HTTP/1.1 200") and got.endswith((b"ok", b"}"))):
+            piece = wire.recv(4096)
+            if not piece:
                 break
+            got += piece
     except TimeoutError:
         return "endless"
     except OSError:
@@ -325,6 +353,7 @@ def main(port: str, authority: str, what: str, count: str, seconds: str, size: s
         "slow-body": lambda: crowd.drip(slow_body + b"x" * crowd.size, first=len(slow_body)),
         "stall": lambda: crowd.stall(go=False),
         "stall-and-go": lambda: crowd.stall(go=True),
+        "sip": lambda: crowd.stall(go=True, sips=True),
         "deaf": crowd.deaf,
         "slow-answer": lambda: crowd.ask(f"/drip?size={size}"),
         "half-upstream": lambda: crowd.ask("/half"),
@@ -335,7 +364,7 @@ def main(port: str, authority: str, what: str, count: str, seconds: str, size: s
         crowd.idle(int(count))
     else:
         way = ways.get(what) or (lambda: crowd.flood(FLOODS[what], reads=what != "pipeline"))
-        threads = [threading.Thread(target=way) for _ in range(int(count))]
+        threads = [threading.Thread(target=crowd.one, args=[way]) for _ in range(int(count))]
         for thread in threads:
             thread.start()
         if what in ways:
