@@ -19,7 +19,6 @@ from tests.support.settings import route
 
 PUBLIC = route(allow_public_unauthenticated_access=True)
 OK = b"HTTP/1.1 200 OK\r\n"
-REQUEST = "request rig-00000001"
 STALLED = "see what keeps the application, or raise timeout_idle"
 
 WHOLE = {
@@ -63,20 +62,30 @@ def complete(octets: bytes) -> bool:
 class DeathTests(SynchronousTestCase):
     """Generated: each framing, cut at each byte behind its head, in peace and by a reset."""
 
-    def asked(self, octets: bytes) -> tuple[Rig, MemoryClient]:
-        """Return a daemon whose upstream has had this request."""
-        rig = Rig(PUBLIC)
-        client = rig.connect()
+    def setUp(self) -> None:
+        """Start a daemon."""
+        self.rig = Rig(PUBLIC)
+        self.logged = Logged(self)
+
+    def asked(self, octets: bytes) -> MemoryClient:
+        """Return a client whose request the upstream has had, on connections of its own."""
+        client = self.rig.connect()
         client.sends(octets)
-        return rig, client
+        return client
+
+    def said(self) -> str:
+        """Return the last line of the log, without the number of the request."""
+        line = self.logged.lines()[-1]
+        self.assertTrue(line.startswith("request rig-"), line)
+        return line.partition(": ")[2]
 
     def test_the_answer_is_never_a_short_one(self) -> None:
         """The connection is broken off, and what came before it is no whole answer."""
         count = 0
         for framing, came, clean in deaths():
-            rig, client = self.asked(request())
-            rig.upstreams.last.sends(came)
-            rig.upstreams.last.closes(clean=clean)
+            client = self.asked(request())
+            self.rig.upstreams.last.sends(came)
+            self.rig.upstreams.last.closes(clean=clean)
             self.assertTrue(client.aborted, (framing, came, clean))
             self.assertFalse(complete(client.got()), (framing, came, clean))
             count += 1
@@ -85,61 +94,51 @@ class DeathTests(SynchronousTestCase):
     def test_a_client_that_knows_no_chunks(self) -> None:
         """For HTTP/1.0, whose body ends with the connection, that end is a reset."""
         for framing, came, clean in deaths():
-            rig, client = self.asked(b"GET / HTTP/1.0\r\nhost: app.example.com\r\n\r\n")
-            rig.upstreams.last.sends(came)
-            rig.upstreams.last.closes(clean=clean)
+            client = self.asked(b"GET / HTTP/1.0\r\nhost: app.example.com\r\n\r\n")
+            self.rig.upstreams.last.sends(came)
+            self.rig.upstreams.last.closes(clean=clean)
             self.assertTrue(client.aborted, (framing, came, clean))
 
     def test_the_log_says_why(self) -> None:
         """Once, with the request's id, what happened, and where to look."""
         for framing, came, clean in deaths():
-            logged = Logged(self)
-            rig, _ = self.asked(request())
-            rig.upstreams.last.sends(came)
-            rig.upstreams.last.closes(clean=clean)
-            self.assertEqual(
-                logged.lines(),
-                [f"{REQUEST}: connection ended inside the answer; see the application's own log"],
-                (framing, came, clean),
-            )
-            self.assertEqual(
-                [(entry.status, entry.error) for entry in rig.logged], [(200, "UpstreamBroken")]
-            )
+            self.asked(request())
+            self.rig.upstreams.last.sends(came)
+            self.rig.upstreams.last.closes(clean=clean)
+            said = "connection ended inside the answer; see the application's own log"
+            self.assertEqual(self.said(), said, (framing, came, clean))
+            entry = self.rig.logged[-1]
+            self.assertEqual((entry.status, entry.error), (200, "UpstreamBroken"))
+        self.assertEqual(len(self.logged.lines()), len(self.rig.logged))
 
     def test_an_answer_that_stalls(self) -> None:
         """It is given up after ``timeout_idle``; broken, not short; and the log says so."""
         for came in (whole[:-3] for whole in WHOLE.values()):
-            logged = Logged(self)
-            rig, client = self.asked(request())
-            rig.upstreams.last.sends(came)
-            rig.pass_time(rig.settings.timeout_idle + 1)
+            client = self.asked(request())
+            self.rig.upstreams.last.sends(came)
+            self.rig.pass_time(self.rig.settings.timeout_idle + 1)
             self.assertTrue(client.aborted)
             self.assertFalse(complete(client.got()))
-            self.assertEqual(
-                logged.lines(),
-                [f"{REQUEST}: the upstream's answer stalled; {STALLED}"],
-            )
+            self.assertEqual(self.said(), f"the upstream's answer stalled; {STALLED}")
 
     def test_before_its_answer(self) -> None:
         """Then there is still an answer to give, and it is ours."""
         for came in (b"", b"H", OK, OK + b"content-length: 5\r\n"):
-            logged = Logged(self)
-            rig, client = self.asked(request(method=b"PUT"))
-            rig.upstreams.last.sends(*([came] if came else []))
-            rig.upstreams.last.closes()
+            client = self.asked(request(method=b"PUT"))
+            self.rig.upstreams.last.sends(*([came] if came else []))
+            self.rig.upstreams.last.closes()
             got = client.got()
             self.assertTrue(got.startswith(b"HTTP/1.1 502 "), got)
             self.assertTrue(complete(got))
-            (line,) = logged.lines()
-            self.assertRegex(line, r"\Arequest rig-00000001: connection ended .*; see the app")
+            self.assertRegex(self.said(), r"\Aconnection ended .*; see the application's own log")
 
     def test_a_whole_one_is_whole(self) -> None:
         """Nothing above would notice if every answer were cut."""
         for framing, whole in WHOLE.items():
-            rig, client = self.asked(request())
-            rig.upstreams.last.sends(whole)
+            client = self.asked(request())
+            self.rig.upstreams.last.sends(whole)
             if framing.startswith("until close"):
-                rig.upstreams.last.closes()
+                self.rig.upstreams.last.closes()
             got = client.got()
             self.assertTrue(complete(got), framing)
             self.assertFalse(client.aborted, framing)
