@@ -247,7 +247,10 @@ class Exchanges(RuleBasedStateMachine):
         alive = self.alive()
         application = alive[number % len(alive)]
         application.script.clear()
-        application.link.end(clean=clean)
+        # An answer that ends with the connection is whole if that ends in peace: nobody can
+        # tell that more was to come.
+        inside = application.current is not None and application.began
+        application.link.end(clean=clean and not (inside and application.until_close))
         self.read()
 
     @precondition(lambda self: any(one.served and not one.current for one in self.alive()))

@@ -85,6 +85,10 @@ class Link:
             if self._producer is not None:
                 self._producer.pauseProducing()
 
+    def backlog(self) -> int:
+        """Return how much the other side has not taken."""
+        return len(self.waiting)
+
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Remember whom to pause."""
         assert streaming

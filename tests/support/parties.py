@@ -75,6 +75,8 @@ class Application:
     """No other request may come on this connection."""
     ends: bool = False
     """It is closed behind the answer."""
+    until_close: bool = False
+    """Its answer has no other end than the connection's."""
     tunnel: Asked | None = None
     slow: bool = False
     """It takes nothing for now."""
@@ -143,6 +145,7 @@ class Application:
         if kind == "switch" and not asked.upgrade:
             kind = "counted"
         self.ends = not keep
+        self.until_close = kind == "close"
         if kind == "chunked":
             pieces = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in cut(body, places) if p)
             octets = first + b"transfer-encoding: chunked\r\n\r\n"
