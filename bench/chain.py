@@ -80,6 +80,13 @@ class Chain:
     log: Path | None = None
     """Its access log, where it writes one."""
 
+    def logged(self) -> int:
+        """Return how many bytes came into the access log, those rotated away with them."""
+        if self.log is None:
+            return 0
+        files = self.log.parent.glob(f"{self.log.name}*")
+        return sum(file.stat().st_size for file in files)
+
 
 def free_ports(count: int) -> list[int]:
     """Return ports that the kernel gives; all are held until all are known."""

@@ -113,20 +113,35 @@ class SignedIn:
     Requests with sessions.
 
     Args:
-        once: each with a session that the daemon has not seen; else a thousand, new for
-            each load, so that none of them gets so old that it would be renewed.
+        new_heads: no two requests have the same header fields; else each of a thousand
+            browsers sends the same ones again.
+        new_sessions: nor the same session, and the daemon has seen none of them; else there
+            are a thousand, new for each load, so that none of them gets so old that it would
+            be renewed.
     """
 
     checkout: Checkout
-    once: bool
+    new_heads: bool = False
+    new_sessions: bool = False
     signed_in: bool = attrs.field(default=True, init=False)
+
+    @property
+    def once(self) -> bool:
+        """Return whether no request may be sent twice."""
+        return self.new_heads or self.new_sessions
 
     def requests(self, count: int) -> list[bytes]:
         """Return them."""
-        tokens = self.checkout.tokens(count if self.once else SESSIONS)
+        tokens = self.checkout.tokens(count if self.new_sessions else SESSIONS)
+        cookies = [_cookie(token) for token in tokens]
         return [
-            request(host(number), document(number), browser=number, cookie=_cookie(token))
-            for number, token in enumerate(tokens)
+            request(
+                host(number),
+                document(number),
+                browser=number,
+                cookie=cookies[number % len(cookies)],
+            )
+            for number in range(count if self.once else SESSIONS)
         ]
 
     def one(self, path: str, *, signed_in: bool) -> tuple[str, bytes]:

@@ -97,7 +97,7 @@ def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
         count = int(rate * seconds) + CONNECTIONS
         load.write(lane.traffic.requests(count), where)
     root, core = lane.child.process.pid, stand.ground.proxy_core.number
-    log_size, answered = _size(lane.chain.log), stand.upstream.requests()
+    logged, answered = lane.chain.logged(), stand.upstream.requests()
     began, busy, used = monotonic(), accounting.core(core), accounting.used(root)
     done = _load(stand, lane, seconds, where)
     used = accounting.used(root) - used
@@ -117,7 +117,7 @@ def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
                 done,
                 answered,
                 count if lane.traffic.once else None,
-                None if lane.chain.log is None else _size(lane.chain.log) - log_size,
+                None if lane.chain.log is None else lane.chain.logged() - logged,
                 starved=used < ENOUGH_SECONDS,
             )
         ),
@@ -165,7 +165,3 @@ def faults(
     if logged is not None and logged < done.requests * LINE_SIZE:
         found.append(f"only {logged} bytes of access log for {done.requests} requests")
     return found
-
-
-def _size(log: Path | None) -> int:
-    return log.stat().st_size if log is not None else 0

@@ -11,8 +11,9 @@ from bench import apache
 from bench.chain import find
 
 BARE = ("nginx", "haproxy", "envoy", "caddy")
-WAYS = ("public", "auth", "cold")
-"""Ours: a public route; a session, a decision and an assertion; the same for the first time."""
+WAYS = ("public", "auth", "heads", "cold")
+"""Ours: a public route; a session, a decision and an assertion; the same with header fields that
+never came before; the same with sessions that never did."""
 
 
 @attrs.frozen(kw_only=True)

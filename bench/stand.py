@@ -137,4 +137,8 @@ def _traffic(rung: Rung, order: Order, at_apache: Traffic | None) -> Traffic:
         return Anonymous(f"bare.{certificate.DOMAIN}")
     if rung.way == "public":
         return Anonymous(ours.PUBLIC)
-    return ours.SignedIn(order.checkouts[rung.proxy], once=rung.way == "cold")
+    return ours.SignedIn(
+        order.checkouts[rung.proxy],
+        new_heads=rung.way == "heads",
+        new_sessions=rung.way == "cold",
+    )

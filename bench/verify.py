@@ -46,14 +46,14 @@ def every(stand: Stand) -> None:
 
 def _look(lane: Lane, upstream: Upstream, ground: Ground) -> None:
     name = lane.rung.name
-    size = lane.chain.log.stat().st_size if lane.chain.log is not None else 0
+    logged = lane.chain.logged()
     host, octets = lane.traffic.one("", signed_in=True)
     answer = ask(lane, ground, octets)
     if answer.status != http.client.OK or answer.body != PAGE.encode("ascii"):
         raise Wrong(f"{name}: want the upstream's page, got {answer.status} {answer.body[:200]!r}")
     if lane.chain.log is not None:
         ends = monotonic() + LOG_SECONDS
-        while lane.chain.log.stat().st_size == size:
+        while lane.chain.logged() == logged:
             if monotonic() > ends:
                 raise Wrong(f"{name}: the access log {lane.chain.log} does not grow")
             sleep(0.05)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bench.chain import Chain, Ports
 from bench.load import CONNECTIONS, Load
 from bench.rounds import faults
+from pomeriumd.cli.demo.children import Program
 
 
 def load(**more: Any) -> Load:
@@ -67,3 +71,32 @@ class FaultTests(SynchronousTestCase):
         """A proxy that does not log did not do the work."""
         found = faults(load(), 10_000, None, 4096, starved=False)
         self.assertEqual(found, ["only 4096 bytes of access log for 10000 requests"])
+
+
+class LogTests(SynchronousTestCase):
+    """What came into an access log is counted, whatever became of the file."""
+
+    def test_rotated_files_count(self) -> None:
+        """A log that was rotated in the middle of a load has grown, and not shrunk."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        where = Path(directory.name)
+        log = where / "log.jsonl"
+        log.write_bytes(b"x" * 70)
+        chain = Chain(
+            program=Program("ours", ["true"], where / "out", lambda: True, {}),
+            log=log,
+            ports=Ports(plain=None, tls=None),
+        )
+        self.assertEqual(chain.logged(), 70)
+        log.rename(where / "log.jsonl.1")
+        log.write_bytes(b"x" * 5)
+        self.assertEqual(chain.logged(), 75)
+
+    def test_none_has_none(self) -> None:
+        """A bare proxy writes no log."""
+        chain = Chain(
+            program=Program("nginx", ["true"], Path("out"), lambda: True, {}),
+            ports=Ports(plain=None, tls=None),
+        )
+        self.assertEqual(chain.logged(), 0)

@@ -14,9 +14,9 @@ class RungTests(SynchronousTestCase):
     """every() and chosen() name them."""
 
     def test_all(self) -> None:
-        """Eight proxies, plain and over TLS."""
+        """Nine ways, plain and over TLS."""
         ways = ("nginx", "haproxy", "envoy", "caddy", "apache")
-        ours = ("ours-public", "ours-auth", "ours-cold")
+        ours = ("ours-public", "ours-auth", "ours-heads", "ours-cold")
         wanted = {f"{way}-{side}" for way in ways + ours for side in ("plain", "tls")}
         self.assertEqual({rung.name for rung in every(versus=False)}, wanted)
 
@@ -24,7 +24,7 @@ class RungTests(SynchronousTestCase):
         """With another checkout each of ours stands there twice, under two names."""
         names = [rung.name for rung in every(versus=True)]
         self.assertEqual(len(names), len(set(names)))
-        self.assertEqual(len(names), len(every(versus=False)) + 6)
+        self.assertEqual(len(names), len(every(versus=False)) + 8)
 
     def test_chosen(self) -> None:
         """A choice keeps the order of a round, whatever order it is given in."""
