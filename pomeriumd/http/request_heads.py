@@ -71,11 +71,6 @@ class RequestHeads:
             judged = found if found is not None else self._remembered(head, block)
         return admit(line, judged), judged, line.http11
 
-    def clear(self) -> None:
-        """Forget all, and with it every note: of a generation that serves no more, say."""
-        self._lines.clear()
-        self._blocks.clear()
-
     def _remembered(self, head: bytes, block: bytes) -> Judged:
         judged = self._judge(head, http11=True)
         self._blocks.put(block, judged, len(block))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.http.recent import Recent
+from pomeriumd.http.recent import OFFERS, Recent
 
 keys = st.integers(0, 30)
 
@@ -26,13 +26,15 @@ class RecentTests(SynchronousTestCase):
             last[key] = (key, size)
             recent.put(key, last[key], size)
             self.assertLessEqual(len(recent), 8)
+            self.assertLessEqual(len(recent._offered), 4 * OFFERS)
             self.assertLessEqual(sum(recent._young[k][1] for k in recent._young), 20)
 
     @given(keys, st.lists(keys, max_size=300))
     def test_what_is_in_use_stays(self, used: int, others: list[int]) -> None:
         """Strangers' entries do not push out one that is looked up now and then."""
         recent: Recent[int, str] = Recent(8, 1000)
-        recent.put(used, "mine", 1)
+        for _ in range(2):
+            recent.put(used, "mine", 1)
         for count, other in enumerate(others):
             recent.put(100 + other, "theirs", 1)
             if count % 3 == 0:
@@ -41,14 +43,16 @@ class RecentTests(SynchronousTestCase):
     def test_what_is_too_large_is_not_kept(self) -> None:
         """A value over half of the bound would push out all others."""
         recent: Recent[str, int] = Recent(8, 100)
-        recent.put("large", 1, 51)
+        for _ in range(2):
+            recent.put("large", 1, 51)
         self.assertIsNone(recent.get("large", 51))
 
-    def test_clear(self) -> None:
-        """All is forgotten, in both halves."""
-        recent: Recent[int, int] = Recent(2, 100)
-        for key in range(3):
-            recent.put(key, key, 1)
-        recent.clear()
-        self.assertEqual(len(recent), 0)
-        self.assertIsNone(recent.get(2, 1))
+    def test_what_comes_once_is_not_kept(self) -> None:
+        """However many strangers come once, nothing of theirs takes anybody's place."""
+        recent: Recent[int, str] = Recent(8, 1000)
+        for key in (1, 2, 1, 2):
+            recent.put(key, "in use", 1)
+        for stranger in range(100, 10_100):
+            recent.put(stranger, "once", 1)
+        self.assertEqual([recent.get(key, 1) for key in (1, 2)], ["in use"] * 2)
+        self.assertEqual(len(recent), 2)
