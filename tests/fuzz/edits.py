@@ -103,7 +103,7 @@ def _texts(given: Input, _: dict[str, Any]) -> object:
 
 
 def _anothers(given: Input, claims: dict[str, Any]) -> object:
-    return claims[given.one_of(tuple(claims))]
+    return claims[given.one_of(tuple(claims))] if claims else _GONE
 
 
 _KINDS = (_gone, _number, _shape, _text, _long_text, _list, _texts, _anothers)
