@@ -261,7 +261,16 @@ class Client1:
         return [response, *self._take(rest)] if rest else [response]
 
     def _begin_interim(self, status: int, fields: list[Field], rest: bytes) -> list[Event]:
-        """Read over an interim answer; begin the tunnel if it is that."""
+        """
+        Read over an interim answer; begin the tunnel if it is that.
+
+        Raises:
+            UpstreamBroken: it announces a body, which it cannot have: a reader that believes
+                it takes the final answer for that body (RFC 9112 section 6.3).
+        """
+        only = dict(fields)
+        if b"transfer-encoding" in only or only.get(b"content-length", b"0") != b"0":
+            raise UpstreamBroken(f"status {status} with a body")
         if status == _SWITCHING:
             self._check_upgrade(fields)
             self._reading = _Reading.TUNNEL

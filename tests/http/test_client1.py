@@ -262,6 +262,18 @@ class AnswerTests(SynchronousTestCase):
             ],
         )
 
+    def test_an_interim_answer_with_a_body(self) -> None:
+        """It has none: a reader that believes its fields takes the final answer for the body."""
+        bodies = [b"Transfer-Encoding: chunked", b"transfer-encoding: x"]
+        bodies += [b"Content-Length: 17", b"Content-Length: 00", b"content-length: 1"]
+        for status in (b"100", b"102", b"103", b"199"):
+            for body in bodies:
+                head = b"HTTP/1.1 %b Go on\r\n%b\r\n\r\n" % (status, body)
+                said = breakage(head + OK)
+                self.assertEqual(said, f"status {status.decode()} with a body", body)
+        none = b"HTTP/1.1 100 Go on\r\nContent-Length: 0\r\n\r\n"
+        self.assertEqual(heard([none + OK]), (OK_EVENTS, True))
+
     def test_interim_answers_are_read_over(self) -> None:
         """100 and 103 are not the answer."""
         early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
