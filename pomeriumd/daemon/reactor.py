@@ -18,6 +18,10 @@ from twisted.internet.main import installReactor
 
 from pomeriumd.net.turn_end import TurnEnd
 
+EVENTS = 64
+"""Events of one turn: what the first of them led to is written when the last is handled, and
+the costliest, a TLS handshake, takes half a millisecond. The kernel gives the rest next."""
+
 
 class Reactor(epollreactor.EPollReactor):
     """Twisted's own in everything but the way to ``doRead`` and ``doWrite``."""
@@ -33,7 +37,7 @@ class Reactor(epollreactor.EPollReactor):
         if turn_end.waiting:
             turn_end.come()
         try:
-            events = self._poller.poll(-1 if timeout is None else timeout, len(selectables))
+            events = self._poller.poll(-1 if timeout is None else timeout, EVENTS)
         except OSError as error:
             if error.errno == errno.EINTR:
                 return

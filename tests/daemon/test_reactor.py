@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.daemon.reactor import Reactor
+from pomeriumd.daemon.reactor import EVENTS, Reactor
 
 
 @attrs.define(eq=False)
@@ -92,6 +92,18 @@ class ReactorTests(SynchronousTestCase):
             feeder.send(b"x")
         self.reactor.doPoll(1)
         self.assertEqual(self.end.told, [b"x", b"x", "end of turn", "end of turn"])
+
+    def test_a_turn_has_an_end(self) -> None:
+        """With more events than one turn may have, what the first wrote does not wait for all."""
+        told: list[object] = []
+        for _ in range(EVENTS + 1):
+            one, other = self.pair()
+            self.reactor.addReader(End(one, told, reactor=self.reactor))
+            other.send(b"x")
+        self.reactor.doPoll(1)
+        self.assertEqual((told.count(b"x"), told.count("end of turn")), (EVENTS, EVENTS))
+        self.reactor.doPoll(1)
+        self.assertEqual(len(told), 2 * (EVENTS + 1))
 
     def test_what_timed_calls_wrote_does_not_wait(self) -> None:
         """It is flushed before the reactor sleeps, though nothing ever happens."""
