@@ -11,7 +11,7 @@ Source: RFC 9112 (message syntax), RFC 9110 (semantics).
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pomeriumd.errors import (
     BadMessage,
@@ -25,6 +25,7 @@ from pomeriumd.http.events import Field, Request
 from pomeriumd.http.fields import MISSPELT, ONLY_ONCE, clients_options, end_to_end
 from pomeriumd.http.host import authority
 from pomeriumd.http.limits import Limits
+from pomeriumd.http.notes import Notes
 from pomeriumd.http.target import canonical
 
 METHODS = frozenset(
@@ -84,9 +85,7 @@ class Judged(NamedTuple):
     persists: bool
     """Whether the connection may carry another request after this one."""
     expects_continue: bool
-    notes: dict[object, Any]
-    """What others worked out of host, port and fields and of nothing else, each under a key
-    of his own: kept for the next request that brings the same bytes."""
+    notes: Notes
 
     def __repr__(self) -> str:
         """Say which host, and nothing of the fields: there are credentials among them."""
@@ -120,7 +119,7 @@ def judge(fields: list[Field], *, http11: bool) -> Judged:
         upgrade,
         http11 and b"close" not in options,
         expects and length != 0,
-        {},
+        Notes(),
     )
 
 

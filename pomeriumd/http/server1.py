@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
@@ -23,6 +22,7 @@ from pomeriumd.http.events import Data, End, Field, Request, Response
 from pomeriumd.http.fields import field_lines
 from pomeriumd.http.head import HeadReader
 from pomeriumd.http.limits import Limits
+from pomeriumd.http.notes import Notes
 from pomeriumd.http.outgoing import CHUNKED, UNTIL_CLOSE, WITHOUT, Counted, Outgoing
 from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.http.status import NO_BODY, STATUS_LINES
@@ -61,14 +61,14 @@ class Server1:
         date: gives the value of the Date field for answers that have none; b"" for none.
         expects_continue: the current request waits for ``continue_``, and no byte of its
             body has come.
-        notes: of the current request's fields, see ``Judged``.
+        notes: of the current request's fields.
     """
 
     limits: Limits
     heads: RequestHeads = attrs.field()
     date: Callable[[], bytes] = attrs.field(default=bytes, kw_only=True)
     expects_continue: bool = attrs.field(default=False, init=False)
-    notes: dict[object, Any] = attrs.field(factory=dict, init=False)
+    notes: Notes = attrs.field(factory=Notes, init=False)
     _reader: HeadReader = attrs.field(init=False)
     _reading: _Reading = attrs.field(default=_Reading.HEAD, init=False)
     _left: int = attrs.field(default=0, init=False)

@@ -11,7 +11,7 @@ Nothing here knows framing: HTTP/2 comes in as another ``Stream``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from pomeriumd.answers.answer import Answer
 from pomeriumd.errors import BodyTooLarge, ClientGone, PomeriumError
 from pomeriumd.http.events import Data, End, Field, Request, Response
+from pomeriumd.http.notes import Notes
 
 if TYPE_CHECKING:
     from pomeriumd.access.routes import Route
@@ -94,7 +95,7 @@ class Exchange:
         client: the client's address as text: the socket's other end, until whoever serves
             the exchange knows better because a trusted proxy stands there.
         secure: whether it came over TLS.
-        notes: of the head's fields, see ``gate.Judged``.
+        notes: of the head's fields.
         began: seconds of the clock when the head was complete.
         stream: the way to answer.
         on_end: is told that it is over, once.
@@ -126,7 +127,7 @@ class Exchange:
         id: str,  # noqa: A002  # it is one
         client: str,
         secure: bool,
-        notes: dict[object, Any],
+        notes: Notes,
         began: float,
         stream: Stream,
         on_end: Callable[[Exchange], None],

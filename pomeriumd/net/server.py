@@ -23,6 +23,7 @@ from zope.interface import implementer
 from pomeriumd.errors import ClientError, ClientGone, RequestTimeout
 from pomeriumd.http.events import Data, End, Field, Request, Response
 from pomeriumd.http.limits import Limits
+from pomeriumd.http.notes import Notes
 from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.http.server1 import Server1
 from pomeriumd.net.deadlines import Deadlines
@@ -258,7 +259,7 @@ class ServerConnection(Protocol):
                 serving.new_id(),
                 self._client,
                 self._secure,
-                {},
+                Notes(),
                 serving.clock(),
                 self,
                 serving.ended,

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import attrs
 
@@ -24,6 +23,7 @@ from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.cookies import without
 from pomeriumd.http.events import Field, Request
 from pomeriumd.http.fields import ENDS_HERE, FieldLines, field_lines
+from pomeriumd.http.notes import Notes
 from pomeriumd.session.cookies import is_ours
 from pomeriumd.settings.model import RouteSettings, Settings
 
@@ -124,7 +124,7 @@ class Outbound:
     def head(
         self,
         request: Request,
-        notes: dict[object, Any],
+        notes: Notes,
         *,
         client: str,
         scheme: bytes,
@@ -136,7 +136,7 @@ class Outbound:
 
         Args:
             request: as it passed the gate.
-            notes: of its fields, see ``gate.Judged``.
+            notes: of its fields.
             client: what X-Forwarded-For says: the client, or the whole chain where a
                 trusted proxy in front vouches for it. The client's own is not read.
             scheme: that the client spoke.
@@ -154,7 +154,7 @@ class Outbound:
             named = b"%b:%d" % (host, port)
         own = notes.get(self)
         if own is None:
-            own = notes[self] = self._own(request.fields, named)
+            own = notes.keep(self, self._own(request.fields, named))
         # Nothing here can break a line: an address, words of ours, and a host that passed
         # its grammar.
         came = self._came % {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import attrs
 
@@ -18,6 +17,7 @@ from pomeriumd.crypto.keys import KeyRing
 from pomeriumd.errors import BadToken
 from pomeriumd.http.cookies import cookies
 from pomeriumd.http.events import Field, Request
+from pomeriumd.http.notes import Notes
 from pomeriumd.session.cookies import CookieShape, read, write
 from pomeriumd.session.session import Session
 from pomeriumd.session.standing import SessionLimits, Standing, standing
@@ -70,7 +70,7 @@ class Sessions:
     _known: OrderedDict[Token, Known] = attrs.field(factory=OrderedDict, repr=False)
 
     def find(
-        self, request: Request, now: float, notes: dict[object, Any] | None = None
+        self, request: Request, now: float, notes: Notes | None = None
     ) -> tuple[Known, Standing] | None:
         """
         Return the session that the request brings, and how it stands.
@@ -78,7 +78,7 @@ class Sessions:
         Args:
             request: for a route host.
             now: seconds since the epoch.
-            notes: of its fields, see ``gate.Judged``.
+            notes: of its fields.
 
         A cookie or header that does not verify, or whose time is over, is no session, and
         does not hide another one that is. A stale one is returned only when there is no
@@ -89,7 +89,7 @@ class Sessions:
         if tokens is None:
             tokens = tuple(self._tokens(request))
             if notes is not None:
-                notes[self] = tokens
+                notes.keep(self, tokens)
         for key in tokens:
             known = self._verified(key, now)
             if known is None:

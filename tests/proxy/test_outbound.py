@@ -13,6 +13,7 @@ from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.errors import SettingsError
 from pomeriumd.http.events import Field, Request
 from pomeriumd.http.fields import ENDS_HERE, FieldLines, read_fields
+from pomeriumd.http.notes import Notes
 from pomeriumd.proxy.outbound import NO_FIELDS, Outbound
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.settings.model import Origin, RouteSettings, Secret, Settings, UpstreamURL
@@ -89,7 +90,7 @@ def sent(
 ) -> tuple[bytes, list[Field]]:
     """Return target and fields of the request to the upstream."""
     facts: dict[str, Any] = {"client": "192.0.2.7", "scheme": b"https", "request_id": "r1", **more}
-    notes: dict[object, Any] = {}
+    notes = Notes()
     first = out.head(asked, notes, identity=identity, **facts)
     # What is remembered of a head says the same.
     assert out.head(asked, notes, identity=identity, **facts) == first
