@@ -149,17 +149,17 @@ class MixUpTests(ProviderCase):
         ):
             self.start(*self.routes)
             url = self.callback()
-            asked = len(self.agent.urls)
+            asked = len(self.provider.urls)
             self.browser.rig = Rig(
                 *self.routes,
-                agent=self.agent,
+                agent=self.provider,
                 idp_provider_url=other,
                 state_dir=self.rig.settings.state_dir,
             )
             got = self.browser.open(url)
             self.assertIn(b"<code>issuer-changed</code>", got.body)
             self.nobody()
-            self.assertEqual(len(self.agent.urls), asked)
+            self.assertEqual(len(self.provider.urls), asked)
 
     def test_the_token_is_of_another_issuer(self) -> None:
         """Nor does a token of another one, whatever the answer's parameter says."""
@@ -172,7 +172,7 @@ class MixUpTests(ProviderCase):
         for number, iss in enumerate(self.VARIANTS, 1):
             self.provider.metadata["issuer"] = iss
             self.refused(iss, (503,))
-            self.assertEqual(len(self.agent.urls), number)
+            self.assertEqual(len(self.provider.urls), number)
             self.later(120)
 
 
@@ -308,7 +308,7 @@ class AlgorithmTests(ProviderCase):
         for name, lie in self.VARIANTS:
             self.provider.sign = lie
             self.assertRegex(self.refused(name), r"^id-token-", name)
-        hosts = {urlsplit(url).netloc for url in self.agent.urls}
+        hosts = {urlsplit(url).netloc for url in self.provider.urls}
         self.assertEqual(hosts, {"id.example.com"})
 
     def test_the_honest_one_does(self) -> None:
@@ -1282,18 +1282,20 @@ class DiscoveryTests(ProviderCase):
         """The whole document is refused, and nothing but itself was asked for."""
         for number, url in enumerate(self.VARIANTS):
             self.provider.metadata = {ENDPOINTS[number % len(ENDPOINTS)]: url}
-            self.agent.urls.clear()
+            self.provider.urls.clear()
             self.refused(url, (503,))
-            self.assertEqual(self.agent.urls, [f"{ISSUER}/.well-known/openid-configuration"], url)
+            self.assertEqual(
+                self.provider.urls, [f"{ISSUER}/.well-known/openid-configuration"], url
+            )
             self.later(120)
 
     def test_every_endpoint(self) -> None:
         """No endpoint is exempt."""
         for name, host in product(ENDPOINTS, INSIDE[::6]):
             self.provider.metadata = {name: f"https://{host}/x"}
-            self.agent.urls.clear()
+            self.provider.urls.clear()
             self.refused((name, host), (503,))
-            self.assertEqual(len(self.agent.urls), 1)
+            self.assertEqual(len(self.provider.urls), 1)
             self.later(120)
 
     def test_redirects_are_not_followed(self) -> None:
@@ -1306,7 +1308,7 @@ class DiscoveryTests(ProviderCase):
             self.provider.claims = {"email": None}  # so that userinfo is asked
             self.provider.answers[path] = status(code, b"", location="https://127.0.0.1/x")
             self.refused((path, code), (503,))
-            self.assertNotIn("127.0.0.1", " ".join(self.agent.urls))
+            self.assertNotIn("127.0.0.1", " ".join(self.provider.urls))
 
     def test_tokens_name_no_keys(self) -> None:
         """No URL of a token's header or claims is ever asked."""
@@ -1315,7 +1317,7 @@ class DiscoveryTests(ProviderCase):
                 {"alg": "RS256", "kid": f"k{host}", name: f"https://{host}/jwks"}, strange
             )
             self.refused((name, host))
-        self.assertEqual({urlsplit(url).netloc for url in self.agent.urls}, {"id.example.com"})
+        self.assertEqual({urlsplit(url).netloc for url in self.provider.urls}, {"id.example.com"})
 
     def test_a_full_name_is_the_providers_right(self) -> None:
         """Google, Microsoft and Cognito all have some of theirs elsewhere."""
@@ -1416,23 +1418,23 @@ class SizeTests(ProviderCase):
     def test_a_flood_of_unknown_keys(self) -> None:
         """A hundred tokens with keys that nobody knows make us fetch the keys once."""
         self.attempt()
-        before = self.agent.urls.count(f"{ISSUER}/jwks")
+        before = self.provider.urls.count(f"{ISSUER}/jwks")
         self.later(31)
         for number in range(100):
             self.provider.sign = forged({"alg": "RS256", "kid": f"k{number:03d}x"}, strange)
             self.assertEqual(self.refused(number), "id-token-key")
-        self.assertEqual(self.agent.urls.count(f"{ISSUER}/jwks"), before + 1)
+        self.assertEqual(self.provider.urls.count(f"{ISSUER}/jwks"), before + 1)
 
     def test_a_flood_while_the_keys_cannot_be_had(self) -> None:
         """The throttle fails closed: nobody signs in, and the provider is not hammered."""
         self.attempt()
         self.provider.answers["/jwks"] = status(500)
         self.later(31)
-        before = self.agent.urls.count(f"{ISSUER}/jwks")
+        before = self.provider.urls.count(f"{ISSUER}/jwks")
         for number in range(100):
             self.provider.sign = forged({"alg": "RS256", "kid": f"k{number:03d}x"}, strange)
             self.refused(number, (400, 503))
-        self.assertLessEqual(self.agent.urls.count(f"{ISSUER}/jwks"), before + 1)
+        self.assertLessEqual(self.provider.urls.count(f"{ISSUER}/jwks"), before + 1)
 
 
 class TimeTests(ProviderCase):

@@ -144,7 +144,7 @@ class SignInTargetTests(RedirectCase):
     def test_at_authenticate(self) -> None:
         """A signature does not make a target: nobody goes to the provider for one."""
         self.never_leads_away(self.asked_to_sign_in, self.VARIANTS)
-        self.assertEqual(self.agent.urls, [])
+        self.assertEqual(self.provider.urls, [])
 
     def test_at_authenticate_when_signed_in(self) -> None:
         """Nor is a session handed over to one."""

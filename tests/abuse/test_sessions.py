@@ -771,7 +771,7 @@ class TogetherTests(SessionCase):
         """Answer one of them."""
         request_.write(json.dumps(self.provider.granted({**PERSON, "sub": sub}, nonce)).encode())
         request_.finish()
-        self.agent.flush()
+        self.provider.flush()
 
     def subject_of(self, client: MemoryClient, browser: Browser) -> str:
         """Follow a hand-off, and return whose session it gave."""

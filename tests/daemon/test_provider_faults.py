@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-import tempfile
+from twisted.web.server import NOT_DONE_YET
 
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import formatEvent, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.support.memory_browser import Browser
-from tests.support.memory_provider import MemoryProvider
-from tests.support.rig import Rig
+from tests.support.browser import APP, Browser, SignInCase
+from tests.support.logged import Logged
+from tests.support.provider import status
 from tests.support.settings import route
 
 MINUTE = 60
 HOUR = 60 * MINUTE
 
 
-class FaultCase(SynchronousTestCase):
+class FaultCase(SignInCase):
     """Somebody who is signed in, and a provider with a fault."""
+
+    routes = (route(allowed_groups=("staff",)),)
 
     def setUp(self) -> None:
         """Sign in."""
-        self.provider = MemoryProvider(self.seconds)
-        self.rig = self.made()
-        self.log = EventLoggingObserver()
-        globalLogPublisher.addObserver(self.log)
-        self.addCleanup(globalLogPublisher.removeObserver, self.log)
-        self.browser = Browser(self.rig, self.provider)
-        self.assertEqual(self.browser.open().status, 200)
-        self.provider.asked.clear()
+        super().setUp()
+        self.log = Logged(self)
+        self.sign_in()
+        self.provider.urls.clear()
 
-    def made(self) -> Rig:
-        """Return a daemon that knows nothing of one before it."""
-        state = self.enterContext(tempfile.TemporaryDirectory())
-        return Rig(route(allowed_groups=("staff",)), agent=self.provider, state_dir=state)
-
-    def seconds(self) -> float:
-        """Return the provider's time."""
-        return float(self.rig.clock.seconds())
-
-    def pass_time(self, seconds: float) -> None:
-        """Let time pass at the daemon and at the provider."""
-        self.rig.clock.advance(seconds)
+    def new_browser(self) -> Browser:
+        """Return one that drops cookies at their end."""
+        return Browser(self.rig, self.provider, ends={})
 
     def works(self) -> None:
         """See a page, by its own address, and a script's answer."""
-        self.assertEqual(self.browser.open().status, 200)
-        self.assertEqual(self.browser.at, "https://app.example.com/")
+        self.assertEqual(self.browser.follow().status, 200)
+        self.assertEqual(self.browser.shown[-1][0], f"{APP}/")
         self.assertEqual(self.browser.script().status, 200)
-
-    def logged(self) -> list[str]:
-        """Return what was logged since the last time."""
-        lines = [str(formatEvent(event)) for event in self.log]
-        self.log._events.clear()
-        return lines
 
 
 class DownTests(FaultCase):
@@ -68,9 +47,9 @@ class DownTests(FaultCase):
     def test_nobody_notices_for_an_hour(self) -> None:
         """Pages and scripts work until ``session_recheck_max``; the log says what is put off."""
         for _ in range(59):
-            self.pass_time(MINUTE)
+            self.clock.advance(MINUTE)
             self.works()
-        lines = self.logged()
+        lines = self.log.lines()
         self.assertIn(
             "renewal put off by 60 s: token endpoint: connection refused",
             lines,
@@ -79,23 +58,23 @@ class DownTests(FaultCase):
 
     def test_the_provider_is_not_flooded(self) -> None:
         """However many pages somebody opens, it is asked once a minute."""
-        self.pass_time(10 * MINUTE)
+        self.clock.advance(10 * MINUTE)
         for _ in range(20):
             self.works()
-        self.assertEqual(len(self.provider.asked), 1)
+        self.assertEqual(len(self.provider.urls), 1)
 
     def test_after_the_hour(self) -> None:
         """A page view is told that it is not now, and when; a script, where to sign in."""
         for _ in range(59):
-            self.pass_time(MINUTE)
+            self.clock.advance(MINUTE)
             self.works()
-        self.pass_time(MINUTE)
-        self.logged()
-        got = self.browser.open()
+        self.clock.advance(MINUTE)
+        log = Logged(self)
+        got = self.browser.follow()
         self.assertEqual(got.status, 503)
         self.assertGreater(int(got.field(b"retry-after")), 0)
         self.assertIn(b"Sign-in is not available right now", got.body)
-        self.assertEqual(self.logged()[-1], "provider: token endpoint: connection refused")
+        self.assertEqual(log.lines()[-1], "provider: token endpoint: connection refused")
         script = self.browser.script()
         self.assertEqual(script.status, 401)
         self.assertIn(b"sign_in_url", script.body)
@@ -103,36 +82,37 @@ class DownTests(FaultCase):
     def test_when_it_returns(self) -> None:
         """The very next page view works, with no login."""
         for _ in range(5 * 60):
-            self.pass_time(MINUTE)
-            if self.browser.open().status == 503:
+            self.clock.advance(MINUTE)
+            if self.browser.follow().status == 503:
                 break
         for _ in range(30):
-            self.pass_time(MINUTE)
-            self.assertEqual(self.browser.open().status, 503)
+            self.clock.advance(MINUTE)
+            self.assertEqual(self.browser.follow().status, 503)
         self.provider.down = False
         # What the metadata's back-off leaves is at most this.
-        self.pass_time(75)
+        self.clock.advance(75)
         self.works()
         self.assertEqual(self.provider.logins, 1)
-        self.pass_time(9 * MINUTE)
+        self.clock.advance(9 * MINUTE)
         self.works()
         self.assertEqual(self.provider.thefts, 0)
 
     def test_somebody_new(self) -> None:
         """Is told the same, and nobody is sent to where nobody listens without metadata."""
-        got = Browser(self.made(), self.provider).open()
+        self.start_daemon(*self.routes)
+        got = self.new_browser().follow()
         self.assertEqual(got.status, 503)
         self.assertGreater(int(got.field(b"retry-after")), 0)
 
     def test_a_removed_person_does_not_gain_by_it(self) -> None:
         """An hour is the most that anybody has who was removed meanwhile."""
-        self.provider.groups = []
+        self.provider.person["groups"] = []
         for _ in range(59):
-            self.pass_time(MINUTE)
+            self.clock.advance(MINUTE)
             self.works()
         self.provider.down = False
-        self.pass_time(MINUTE)
-        self.assertEqual(self.browser.open().status, 403)
+        self.clock.advance(MINUTE)
+        self.assertEqual(self.browser.follow().status, 403)
 
 
 class HangingTests(FaultCase):
@@ -141,20 +121,21 @@ class HangingTests(FaultCase):
     def setUp(self) -> None:
         """Let the token endpoint hang."""
         super().setUp()
-        self.provider.hanging.add("/token")
+        self.provider.answers["/token"] = lambda _: NOT_DONE_YET
 
     def test_one_of_many_waits(self) -> None:
         """One page view finds out in ten seconds; the others go on at once."""
-        others = [Browser(self.rig, self.provider) for _ in range(3)]
-        self.provider.hanging.clear()
+        others = [self.new_browser() for _ in range(3)]
+        self.provider.answers.clear()
         for other in others:
-            other.open()
-        self.provider.hanging.add("/token")
-        self.pass_time(10 * MINUTE)
-        self.assertEqual(self.browser.open(wait=10.5).status, 200)
+            other.follow()
+        self.provider.answers["/token"] = lambda _: NOT_DONE_YET
+        self.clock.advance(10 * MINUTE)
+        self.browser.patience = 10.5
+        self.assertEqual(self.browser.follow().status, 200)
         for other in others:
-            self.assertEqual(other.open().status, 200)
-        lines = self.logged()
+            self.assertEqual(other.follow().status, 200)
+        lines = self.log.lines()
         self.assertIn("renewal put off by 60 s: token endpoint: no answer in 10 s", lines)
         self.assertEqual(
             lines.count(
@@ -166,12 +147,13 @@ class HangingTests(FaultCase):
 
     def test_when_it_returns(self) -> None:
         """The next renewal after the rest works, with no login."""
-        self.pass_time(10 * MINUTE)
-        self.browser.open(wait=10.5)
-        self.provider.hanging.clear()
-        self.pass_time(MINUTE)
+        self.clock.advance(10 * MINUTE)
+        self.browser.patience = 10.5
+        self.browser.follow()
+        self.provider.answers.clear()
+        self.clock.advance(MINUTE)
         self.works()
-        self.assertEqual(self.provider.asked[-1], ("/token", "refresh_token"))
+        self.assertEqual(self.provider.forms("/token")[-1]["grant_type"], "refresh_token")
         self.assertEqual(self.provider.logins, 1)
 
 
@@ -180,21 +162,19 @@ class HalfwayTests(FaultCase):
 
     def test_keys_that_cannot_be_had(self) -> None:
         """The refresh token is used, and nobody is taken for a thief: the next one was kept."""
-        self.provider.broken.add("/jwks")
+        self.provider.answers["/jwks"] = status(500)
         for _ in range(10):
-            self.pass_time(MINUTE)
+            self.clock.advance(MINUTE)
             self.works()
         # Keys stand in for a day, so they have to be unknown: a daemon that has started anew.
-        jars = self.browser.jars
-        self.rig = self.made()
-        self.rig.clock.advance(30 * MINUTE)
-        self.browser = Browser(self.rig, self.provider)
-        self.browser.jars = jars
+        self.start_daemon(*self.routes)
+        self.clock.advance(30 * MINUTE)
+        self.browser.rig = self.rig
         for _ in range(20):
             self.works()
-            self.pass_time(MINUTE)
-        self.assertIn("renewal put off by 60 s: key set: status 500, want 200", self.logged())
-        self.provider.broken.clear()
-        self.pass_time(MINUTE)
+            self.clock.advance(MINUTE)
+        self.assertIn("renewal put off by 60 s: key set: status 500, want 200", self.log.lines())
+        self.provider.answers.clear()
+        self.clock.advance(MINUTE)
         self.works()
         self.assertEqual((self.provider.logins, self.provider.thefts), (1, 0))

@@ -25,8 +25,8 @@ from pomeriumd.session.handoff import open_handoff
 from pomeriumd.session.target import target
 from tests.fuzz.daemon import nothing_of_ours_fails
 from tests.fuzz.harness import Harness, Input
-from tests.fuzz.provider import MemoryProvider
 from tests.fuzz.second_reader import Message, response
+from tests.support.provider import IdentityProvider, status
 from tests.support.rig import NAVIGATION, NOW, Rig, request
 from tests.support.settings import SHARED, route
 
@@ -37,11 +37,13 @@ OWN, SESSION = b"__Host-_pomerium_authenticate", b"__Host-_pomerium"
 
 Pair = tuple[bytes, bytes]
 
-PROVIDER = MemoryProvider()
+PROVIDER = IdentityProvider()
+PROVIDER.now = lambda: NOW
+PROVIDER.once = False
+PROVIDER.metadata["authorization_response_iss_parameter_supported"] = False
 RIG = Rig(
     route(allowed_users=("alice@example.com",)),
     agent=PROVIDER,
-    idp_signing_algorithms=("EdDSA",),
     state_dir=None,
 )
 
@@ -98,8 +100,8 @@ def begun(path: str) -> Signing:
     """Sign in, the whole way, and return what each step gave."""
     link, app = got(APP + path, [])
     to_provider, auth = got(link, [])
-    code = PROVIDER.signs_in(to_provider)
-    state = dict(parse_qsl(urlsplit(to_provider).query))["state"]
+    answered = dict(parse_qsl(urlsplit(PROVIDER.visit(to_provider)).query))
+    code, state = answered["code"], answered["state"]
     [kept] = [pair for pair in auth.items() if state.encode() in pair[0]]
     [trail] = [pair for pair in auth.items() if pair[0].endswith(b"_trail")]
     back = f"{AUTH}{CALLBACK}?state={state}&code={code}"
@@ -143,7 +145,9 @@ def check(octets: bytes) -> None:
     given = Input(octets)
     host = given.one_of((b"auth.example.com", b"app.example.com"))
     method = given.one_of((b"GET", b"GET", b"POST", b"HEAD"))
-    PROVIDER.status = given.one_of((200, 200, 200, 500, 400))
+    PROVIDER.forget()
+    code = given.one_of((200, 200, 200, 500, 400))
+    PROVIDER.answers = {} if code == 200 else {"/token": status(code)}
     PROVIDER.claims = given.one_of(_CLAIMS)
     navigates = given.one_of((True, False))
     where, cookie, form = (_filled(part) for part in (given.line(), given.line(), given.rest()))

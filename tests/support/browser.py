@@ -2,7 +2,8 @@
 A browser in memory at a whole daemon in memory, and a provider for both.
 
 It keeps cookies as browsers do (RFC 6265bis section 5), follows redirects, and remembers
-all that it was ever sent: what an attack may not bring about is looked for there.
+all that it was ever sent: what an attack may not bring about is looked for there. It drops
+cookies at their end only when told to: an attacker's browser would not.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ class Browser:
     """Every URL that was opened at the daemon, and what came."""
     at_applications: list[bytes] = attrs.Factory(list)
     """Every request that an application got from this browser."""
+    ends: dict[tuple[str, bytes], float] | None = attrs.field(default=None, kw_only=True)
+    """When cookies end, by the rig's clock; None for a browser that keeps them for ever."""
+    patience: float = attrs.field(default=0, kw_only=True)
+    """Seconds that it waits for an answer that does not come at once."""
 
     def open(
         self,
@@ -121,7 +126,11 @@ class Browser:
         self.shown.append((f"https://{authority}{target.decode('latin-1')}", got))
         return got
 
-    def follow(self, url: str, *fields: tuple[bytes, bytes]) -> Got:
+    def script(self, url: str = f"{APP}/data") -> Got:
+        """Ask as a page's script does."""
+        return self.open(url, (b"accept", b"application/json"), navigates=False)
+
+    def follow(self, url: str = f"{APP}/", *fields: tuple[bytes, bytes]) -> Got:
         """Open a URL and go wherever it leads, to the provider and back."""
         for _ in range(HOPS):
             if url.startswith(f"{ISSUER}/"):
@@ -151,7 +160,8 @@ class Browser:
         return b"; ".join(
             name + b"=" + value
             for (where, name), value in self.cookies.items()
-            if where == host or (where.startswith(".") and f".{host}".endswith(where))
+            if (where == host or (where.startswith(".") and f".{host}".endswith(where)))
+            and (not self.ends or self.rig.clock.seconds() < self.ends[where, name])
         )
 
     def at(self, host: str) -> dict[bytes, bytes]:
@@ -177,6 +187,9 @@ class Browser:
                 self.at_applications.append(asked)
                 server.sends(OK)
         octets: bytes = client.got()
+        if not octets:
+            self.rig.pass_time(self.patience)
+            octets = client.got()
         assert octets, "nobody answered"
         return octets
 
@@ -196,6 +209,8 @@ class Browser:
                 self.cookies.pop((where, name), None)
             else:
                 self.cookies[where, name] = value
+                if self.ends is not None:
+                    self.ends[where, name] = self.rig.clock.seconds() + int(given[b"Max-Age"])
 
 
 class SignInCase(SynchronousTestCase):
@@ -211,11 +226,14 @@ class SignInCase(SynchronousTestCase):
     def start(self, *routes: RouteSettings, **more: Any) -> None:
         """Start it with these routes and settings."""
         self.provider = IdentityProvider()
-        self.agent = self.provider.agent()
-        self.rig = Rig(*routes, agent=self.agent, **{"state_dir": NOWHERE, **more})
+        self.start_daemon(*routes, **more)
+        self.browser = self.new_browser()
+
+    def start_daemon(self, *routes: RouteSettings, **more: Any) -> None:
+        """Start a daemon that knows nothing of one before it."""
+        self.rig = Rig(*routes, agent=self.provider, **{"state_dir": NOWHERE, **more})
         self.clock: Clock = self.rig.clock
         self.provider.now = self.clock.seconds
-        self.browser = self.new_browser()
 
     def new_browser(self) -> Browser:
         """Return another person's browser."""

@@ -1,8 +1,8 @@
 """
-An identity provider in memory: honest, unless a test tells it where to lie.
+An identity provider in memory: honest, unless a test tells it where to lie or to fail.
 
-It checks what a certified one checks (client, code once, redirect URI, PKCE), so that a
-sign-in that it lets through is a proper one.
+It checks what a certified one checks (client, code once, redirect URI, PKCE, each refresh
+token once), so that a sign-in that it lets through is a proper one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from jwt.algorithms import RSAAlgorithm
 from treq.testing import RequestTraversalAgent
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from twisted.web.resource import Resource
@@ -89,8 +90,13 @@ class Asked:
     form: dict[str, str]
 
 
+@implementer(IAgent)
 class IdentityProvider(Resource):
-    """A whole OpenID provider; every public attribute is a place where it can lie."""
+    """
+    A whole OpenID provider; every public attribute is a place where it can lie.
+
+    It is also the agent that reaches it, whatever host is asked for.
+    """
 
     isLeaf = True
 
@@ -102,6 +108,8 @@ class IdentityProvider(Resource):
         self.person: dict[str, Any] = dict(PERSON)
         """Who is at the browser."""
         self.client_secret = CLIENT[1]
+        self.once = True
+        """Whether a code is good once only, as it should be."""
         self.active = True
         """Whether the account may still be used."""
         self.metadata: dict[str, Any] = {}
@@ -116,20 +124,55 @@ class IdentityProvider(Resource):
         self.kid = "k1"
         self.answers: dict[str, Answer] = {}
         """Paths that are answered as a test tells."""
+        self.down = False
+        """Whether nobody listens there."""
+        self.urls: list[str] = []
+        """Every URL that the daemon asked for, or tried to."""
         self.asked: list[Asked] = []
         self.issued: list[str] = []
         """Every code and token that was given out."""
         self.authorized: list[dict[str, str]] = []
         """The parameters of each authorization request."""
+        self.thefts = 0
+        """Refresh tokens that came a second time; that ends what they were given for."""
         self._codes: dict[str, dict[str, str]] = {}
-        self._refreshable: dict[str, dict[str, Any]] = {}
+        self._grants: dict[str, set[str]] = {}
+        """By each refresh token ever: those of the same sign-in that are still good."""
+        self._agent = RequestTraversalAgent(self)
 
-    def agent(self) -> Watched:
-        """Return an agent that reaches it, whatever host is asked for."""
-        return Watched(RequestTraversalAgent(self))
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """Reach it, unless it is down."""
+        self.urls.append(uri.decode("ascii"))
+        if self.down:
+            return fail(Refused())
+        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
+        return asked
+
+    def forget(self) -> None:
+        """Be as at the start, but for codes: for who asks a million times, each for itself."""
+        for kept in (self.urls, self.asked, self.issued, self._grants):
+            kept.clear()
+        # The old one keeps every connection that it ever made.
+        self._agent = RequestTraversalAgent(self)
+
+    @property
+    def logins(self) -> int:
+        """How often somebody came to sign in."""
+        return len(self.authorized)
+
+    def flush(self) -> None:
+        """Let answers that were given late arrive."""
+        self._agent.flush()
 
     def visit(self, url: str) -> str:
         """Do what one of its pages does for the person, and return where that leads."""
+        assert not self.down, "nobody answers at the provider"
         parts = urlsplit(url)
         given = {name: value[0] for name, value in parse_qs(parts.query).items()}
         if parts.path == "/bye":
@@ -194,25 +237,28 @@ class IdentityProvider(Resource):
     def token(self, request: Any, form: dict[str, str]) -> dict[str, Any]:
         """Return new tokens for a code or a refresh token, or say why not."""
         if form["grant_type"] == "authorization_code":
-            asked = self._codes.pop(form["code"], None)
+            asked = (self._codes.pop if self.once else self._codes.get)(form["code"], None)
             good = (
                 asked is not None
                 and asked["redirect_uri"] == form["redirect_uri"]
                 and asked["code_challenge_method"] == "S256"
                 and asked["code_challenge"] == challenge_of(form["code_verifier"])
             )
-            person = self.person
             nonce = asked["nonce"] if asked is not None else None
+            grant: set[str] = set()
         else:
-            known = self._refreshable.pop(form["refresh_token"], None)
-            good, nonce = known is not None, None
-            person = {**(known or {}), **self.person}
+            grant = self._grants.get(form["refresh_token"], set())
+            good, nonce = form["refresh_token"] in grant, None
+            self.thefts += bool(grant) and not good
+            grant.clear()
         if not (good and self.active and self._is_client(request)):
             request.setResponseCode(400)
             return {"error": "invalid_grant"}
-        return self.granted(person, nonce)
+        return self.granted(self.person, nonce, grant)
 
-    def granted(self, person: dict[str, Any], nonce: str | None) -> dict[str, Any]:
+    def granted(
+        self, person: dict[str, Any], nonce: str | None, grant: set[str] | None = None
+    ) -> dict[str, Any]:
         """Return a token answer."""
         second = int(self.now())
         claims = {
@@ -225,7 +271,8 @@ class IdentityProvider(Resource):
             **self.claims,
         }
         refresh_token = self._new("refresh-t0ken")
-        self._refreshable[refresh_token] = person
+        self._grants[refresh_token] = set() if grant is None else grant
+        self._grants[refresh_token].add(refresh_token)
         answer = {
             "access_token": self._new("access-t0ken"),
             "token_type": "Bearer",
@@ -242,7 +289,7 @@ class IdentityProvider(Resource):
 
     def revoke(self, form: dict[str, str]) -> dict[str, Any]:
         """Forget a refresh token."""
-        self._refreshable.pop(form["token"], None)
+        self._grants.get(form["token"], set()).discard(form["token"])
         return {}
 
     def _is_client(self, request: Any) -> bool:
@@ -257,31 +304,6 @@ class IdentityProvider(Resource):
 
 def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
-
-
-@implementer(IAgent)
-@attrs.define(eq=False)
-class Watched:
-    """An agent that writes down every URL before it asks for it."""
-
-    _agent: RequestTraversalAgent
-    urls: list[str] = attrs.Factory(list)
-
-    def flush(self) -> None:
-        """Let answers that were given late arrive."""
-        self._agent.flush()
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[IResponse]:
-        """Ask."""
-        self.urls.append(uri.decode("ascii"))
-        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
-        return asked
 
 
 def status(code: int, body: bytes = b"{}", **fields: str) -> Answer:
