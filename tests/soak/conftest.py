@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.load.figures import FIGURES, shown
+from tests.support.load.programs import Upstream
 
 BUILT = Path(__file__).parents[2] / "build" / "soak"
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """The application, running."""
+    with Upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def quiet() -> Iterator[Upstream]:
+    """The application that the probe asks."""
+    with Upstream() as quiet:
+        yield quiet
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

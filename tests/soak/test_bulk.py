@@ -35,20 +35,6 @@ WAYS = [("up", "counted"), ("up", "chunked"), ("down", "counted"), ("down", "chu
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    """The application, running."""
-    with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def quiet() -> Iterator[Upstream]:
-    """The application that the probe asks."""
-    with Upstream() as quiet:
-        yield quiet
-
-
-@pytest.fixture
 def daemon(tmp_path: Path, upstream: Upstream, quiet: Upstream) -> Iterator[Daemon]:
     """The daemon, running."""
     with Daemon(tmp_path, public(upstream.port), public(quiet.port, QUIET)) as daemon:

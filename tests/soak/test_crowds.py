@@ -99,20 +99,6 @@ MANY = 12_000
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    """The application, running."""
-    with Upstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def quiet() -> Iterator[Upstream]:
-    """The application that the probe asks."""
-    with Upstream() as quiet:
-        yield quiet
-
-
-@pytest.fixture
 def daemon(tmp_path: Path, upstream: Upstream, quiet: Upstream, scale: Scale) -> Iterator[Daemon]:
     """The daemon, running."""
     with Daemon(
@@ -158,7 +144,7 @@ def came_of(
     )
     assert beside["failed"] == 0
     assert daemon.peak < scale.peak
-    assert daemon.process.poll() is None
+    assert daemon.process.runs
     return told
 
 
@@ -251,7 +237,7 @@ def test_idle_connections(daemon: Daemon, scale: Scale) -> None:
     small, open_ = daemon.resident, daemon.descriptors()
     given = (daemon.port, daemon.authority, "idle", scale.idle, 0)
     with Program("crowd", *given) as crowd:
-        crowd.said.until('"open"', patience=300)
+        crowd.until('"open"', patience=300)
         large = daemon.resident
         beside = latency(daemon.port, daemon.authority, scale.quiet)
         used = daemon.cpu_seconds()

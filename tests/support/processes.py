@@ -7,9 +7,9 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import attrs
 
@@ -35,13 +35,17 @@ class Running:
         more: variables on top of PATH and HOME; nothing else of ours reaches it, since a
             variable may be a setting.
         where: its working directory.
+        prepare: is called in the process before the program; it may make system calls only.
+        fed: it reads from us, until release(); what it says of errors is not among its lines.
     """
 
     command: Sequence[str | Path]
     more: Mapping[str, str] = attrs.Factory(dict)
     where: Path | None = None
+    prepare: Callable[[], None] | None = None
+    fed: bool = False
     lines: list[str] = attrs.field(factory=list, init=False)
-    """All that it has said, both its outputs."""
+    """All that it has said, both its outputs, without line ends."""
     _heard: threading.Condition = attrs.field(factory=threading.Condition, init=False)
     _ended: bool = attrs.field(default=False, init=False)
     _process: subprocess.Popen[str] = attrs.field(init=False)
@@ -54,27 +58,55 @@ class Running:
             [str(word) for word in self.command],
             env={**inherited, **self.more},
             cwd=self.where,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if self.fed else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=None if self.fed else subprocess.STDOUT,
             text=True,
+            errors="backslashreplace",
+            preexec_fn=self.prepare,  # noqa: PLW1509  # system calls only
         )
         assert self._process.stdout is not None
         self._reader = threading.Thread(target=self._read, args=[self._process.stdout], daemon=True)
         self._reader.start()
 
-    def until(self, words: str, *, after: int = 0) -> str:
-        """Return the first line with these words among those from number ``after`` on."""
+    def __enter__(self) -> Self:
+        """Give it."""
+        return self
 
-        def found() -> str | None:
-            return next((line for line in self.lines[after:] if words in line), None)
+    def __exit__(self, *_: object) -> None:
+        """End it, with patience."""
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def count(self, words: str) -> int:
+        """Return how many lines have these words."""
+        with self._heard:
+            return sum(words in line for line in self.lines)
+
+    def until(
+        self, words: str, nth: int = 1, *, after: int = 0, patience: float = PATIENCE_SECONDS
+    ) -> str:
+        """Return the nth line with these words among those from number ``after`` on."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines[after:] if words in line]
 
         with self._heard:
-            self._heard.wait_for(lambda: found() or self._ended, PATIENCE_SECONDS)
-            line = found()
-        if line is None:
-            raise AssertionError(f"never said {words!r}, but:\n" + "".join(self.lines))
-        return line
+            self._heard.wait_for(lambda: self._ended or len(found()) >= nth, patience)
+            lines = found()
+        if len(lines) < nth:
+            said = "\n".join(self.lines[-60:])
+            raise AssertionError(f"{len(lines)} times {words!r} in:\n{said}")
+        return lines[nth - 1]
 
     def begun(self, words: str) -> None:
         """Wait until it has begun, as these words say; end it if it does not."""
@@ -88,9 +120,22 @@ class Running:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    def release(self) -> None:
+        """End its standard input: it may come to its end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def wait(self, patience: float = PATIENCE_SECONDS) -> int:
+        """Return its exit status, once it has ended and its last words are heard."""
+        status = self._process.wait(patience)
+        self._reader.join(PATIENCE_SECONDS)
+        return status
+
     def stop(self) -> None:
         """Ask it to end, make it end if it does not, and hear its last words."""
-        if self._process.poll() is None:
+        if self.fed:
+            self.release()
+        if self.runs:
             # One that was stopped has to run to hear of it.
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
@@ -98,14 +143,13 @@ class Running:
             self._process.wait(PATIENCE_SECONDS)
         finally:
             self._process.kill()
-            self._process.wait()
-            self._reader.join()
+            self.wait()
 
     def _read(self, said: IO[str]) -> None:
         with said:
             for line in said:
                 with self._heard:
-                    self.lines.append(line)
+                    self.lines.append(line.rstrip("\n"))
                     self._heard.notify_all()
         with self._heard:
             self._ended = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.support.processes import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.needs("chromium", "certutil")]
 
@@ -26,14 +27,6 @@ FLAGS = (
     "--disable-sync",
 )
 ALICE, MALLORY = "alice@example.com", "mallory@example.org"
-
-
-def free_port() -> int:
-    """Return a port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Demo:

@@ -7,15 +7,15 @@ import json
 import os
 import resource
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.certificates import issue
-from tests.support.load.programs import PATIENCE, Said, until
+from tests.support.load.programs import until
 from tests.support.load.wire import HOST
+from tests.support.processes import Running, free_port
 
 PRIVATE = "private.example.test"
 """A host that nobody is let through to without a session."""
@@ -70,8 +70,7 @@ class Daemon:
         self.authority.write_bytes(authority.pem)
         (place / "server.pem").write_bytes(leaf.pem)
         (place / "server.key").write_bytes(leaf.key_pem)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         given = {
             "address": f"127.0.0.1:{self.port}",
             "certificates": [{"cert": "server.pem", "key": "server.key"}],
@@ -86,15 +85,11 @@ class Daemon:
         }
         (place / "config.json").write_text(json.dumps(given | settings))
         twistd = Path(sys.executable).with_name("twistd")
-        self.process = subprocess.Popen(
-            [twistd, "-n", "--pidfile=", *options, "pomerium", "-c", place / "config.json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=place,
-            preexec_fn=lambda: _limit(limits or {}),  # noqa: PLW1509  # system calls only
+        self.process = Running(
+            (twistd, "-n", "--pidfile=", *options, "pomerium", "-c", place / "config.json"),
+            where=place,
+            prepare=lambda: _limit(limits or {}),
         )
-        self.said = Said(self.process)
 
     def __enter__(self) -> Self:
         """Give it."""
@@ -106,19 +101,11 @@ class Daemon:
 
     def stop(self) -> None:
         """End it, and have all that it said."""
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.said.all()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.process.stop()
 
     def serving(self) -> Self:
         """Wait until it listens."""
-        self.said.until("listens on")
+        self.process.until("listens on")
         return self
 
     def answering(self) -> Self:
@@ -127,7 +114,7 @@ class Daemon:
         return self
 
     def _accepts(self) -> bool:
-        assert self.process.poll() is None, self.said.all()
+        assert self.process.runs, self.process.lines
         try:
             socket.create_connection(("127.0.0.1", self.port)).close()
         except ConnectionRefusedError:
@@ -163,7 +150,7 @@ class Daemon:
 
     def log(self) -> list[dict[str, Any]]:
         """Return what it has logged so far to its standard output."""
-        return [json.loads(line) for line in list(self.said.lines) if line.startswith("{")]
+        return [json.loads(line) for line in list(self.process.lines) if line.startswith("{")]
 
     def requests(self, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
         """Return those lines of the access log."""
