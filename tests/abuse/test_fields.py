@@ -25,10 +25,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.cli.verify.assertion import Refused, read_keys, verified
 from pomeriumd.errors import SettingsError
-from pomeriumd.session.session import Identity
 from pomeriumd.settings.model import Origin
 from tests.support.rig import ALICE, MALLORY, NAVIGATION, NOW, parse, request
-from tests.support.stand import Outcome, Stand, named, public
+from tests.support.stand import Outcome, Stand, StandCase, named, public
 
 WAITING: dict[str, str] = {}
 PARTLY: dict[str, str] = {
@@ -78,25 +77,10 @@ def spellings(name: bytes, joints: bytes = b"-_.") -> Iterator[bytes]:
         yield from dict.fromkeys((spelled, spelled.upper(), titled(spelled)))
 
 
-class Fields(SynchronousTestCase):
+class Fields(StandCase):
     """Sends requests with fields of a stranger's making."""
 
-    stand: Stand
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start one daemon for all variants."""
-        cls.stand = Stand(*ROUTES)
-
-    def ask(self, target: bytes, *fields: tuple[bytes, bytes], **more: Any) -> Outcome:
-        """Send a request without a session."""
-        return self.stand.send(request(target, *fields, **more))
-
-    def ask_as(
-        self, identity: Identity, target: bytes, *fields: tuple[bytes, bytes], **more: Any
-    ) -> Outcome:
-        """Send a request with somebody's session."""
-        return self.ask(target, (b"cookie", self.stand.cookie(identity)), *fields, **more)
+    routes = ROUTES
 
 
 NAMES_OF_PATHS = (

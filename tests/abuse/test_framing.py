@@ -20,7 +20,7 @@ from pomeriumd.http.limits import Limits
 from tests.support.handshakes import Shaking
 from tests.support.rig import MALLORY, NAVIGATION, Rig, parse, request
 from tests.support.serving import MemoryClient
-from tests.support.stand import OK, Asked, Outcome, Stand, answers, named, public, read
+from tests.support.stand import OK, Asked, Outcome, StandCase, answers, named, public, read
 from tests.support.upstreams import MemoryServer
 
 WAITING: dict[str, str] = {
@@ -67,15 +67,10 @@ def is_utf8(octets: bytes) -> bool:
     return True
 
 
-class Framing(SynchronousTestCase):
+class Framing(StandCase):
     """Sends bytes whose meaning is in doubt."""
 
-    stand: Stand
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start one daemon for all variants: what one leaves behind shows in the next."""
-        cls.stand = Stand(*ROUTES)
+    routes = ROUTES
 
     def refused(self, outcome: Outcome, why: object) -> None:
         """Find that nothing reached an upstream, and that the connection is over."""

@@ -37,7 +37,7 @@ from tests.support.certificates import leaf
 from tests.support.handshakes import meet
 from tests.support.rig import ALICE, NAVIGATION, NOW, request
 from tests.support.settings import ISSUER, route
-from tests.support.stand import Asked, Outcome, Stand, named, public
+from tests.support.stand import Asked, Outcome, Stand, StandCase, named, public
 from tests.support.variants import each_way, in_cases, lookalikes, readings
 
 WAITING: dict[str, str] = {}
@@ -77,19 +77,10 @@ def owner(path: bytes) -> str:
     return "rest"
 
 
-class Paths(SynchronousTestCase):
+class Paths(StandCase):
     """Sends requests for paths, and judges what became of them."""
 
-    stand: Stand
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        """Start one daemon for all variants: what one leaves behind shows in the next."""
-        cls.stand = Stand(*ROUTES)
-
-    def ask(self, target: bytes, *fields: tuple[bytes, bytes], **more: Any) -> Outcome:
-        """Send a request without a session."""
-        return self.stand.send(request(target, *fields, **more))
+    routes = ROUTES
 
     def ask_as_alice(self, target: bytes, *fields: tuple[bytes, bytes], **more: Any) -> Outcome:
         """Send the same with one."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
@@ -109,9 +110,11 @@ class Rig:
         """Return seconds since the epoch."""
         return float(self.clock.seconds()) + self.set_by
 
-    def connect(self) -> MemoryClient:
-        """Open a connection."""
+    def connect(self, peer: IAddress | None = None) -> MemoryClient:
+        """Open a connection, from this address if it matters."""
         client = MemoryClient(ServerConnection(self.front))
+        if peer is not None:
+            client.transport.peerAddr = peer
         client.protocol.makeConnection(client.transport)
         return client
 

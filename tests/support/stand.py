@@ -12,12 +12,12 @@ from typing import Any
 import attrs
 import h11
 from twisted.internet.interfaces import IAddress
+from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.access_log import AccessEntry
-from pomeriumd.net.server import ServerConnection
+from pomeriumd.session.session import Identity
 from pomeriumd.settings.model import RouteSettings, UpstreamURL
-from tests.support.rig import Got, Rig, parse
-from tests.support.serving import MemoryClient
+from tests.support.rig import Got, Rig, parse, request
 from tests.support.settings import route
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -199,7 +199,7 @@ class Stand(Rig):
             peer: the client's address, if it matters.
             answer: what upstreams answer to each whole request.
         """
-        client = self.connect_from(peer)
+        client = self.connect(peer)
         self.logged.clear()
         asked: dict[int, bytes] = {}
         done: list[Asked] = []
@@ -217,15 +217,6 @@ class Stand(Rig):
                 server.closes()
         opened[:] = [server for server in opened if not server.gone]
         return Outcome(got, (*done, *left), logged, ended)
-
-    def connect_from(self, peer: IAddress | None = None) -> MemoryClient:
-        """Open a connection from an address."""
-        if peer is None:
-            return self.connect()
-        client = MemoryClient(ServerConnection(self.front))
-        client.transport.peerAddr = peer
-        client.protocol.makeConnection(client.transport)
-        return client
 
     def _answer(self, asked: dict[int, bytes], done: list[Asked], answer: bytes) -> None:
         """Answer each whole request, which may let the next one through."""
@@ -245,3 +236,25 @@ class Stand(Rig):
             if not moved:
                 return
         raise AssertionError("no end to the requests")
+
+
+class StandCase(SynchronousTestCase):
+    """A family of variants, all sent to one daemon."""
+
+    routes: tuple[RouteSettings, ...] = ()
+    stand: Stand
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Start one daemon for all variants: what one leaves behind shows in the next."""
+        cls.stand = Stand(*cls.routes)
+
+    def ask(self, target: bytes, *fields: tuple[bytes, bytes], **more: Any) -> Outcome:
+        """Send a request without a session."""
+        return self.stand.send(request(target, *fields, **more))
+
+    def ask_as(
+        self, identity: Identity, target: bytes, *fields: tuple[bytes, bytes], **more: Any
+    ) -> Outcome:
+        """Send a request with somebody's session."""
+        return self.ask(target, (b"cookie", self.stand.cookie(identity)), *fields, **more)
