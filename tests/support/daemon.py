@@ -6,13 +6,12 @@ import base64
 import json
 import sys
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from tests.support.certificates import Issued, authority, issue
+from tests.support.certificates import Issued, authority, leaf
 from tests.support.processes import Running, free_port
 from tests.support.settings import COOKIE, SHARED
 from tests.support.visitor import Visitor
@@ -21,10 +20,20 @@ DOMAIN = "pomerium.localhost"
 """Browsers take what ends so for this machine, whatever a name server says."""
 
 
-@cache
-def certificate() -> Issued:
-    """Return the certificate of the daemons that tests start."""
-    return issue(f"*.{DOMAIN}", by=authority(), title="daemon")
+def twistd(
+    place: Path, certified: Issued, settings: Mapping[str, Any], *options: str, **process: Any
+) -> Running:
+    """Start the daemon with its files in a place; twistd's own options stand in front."""
+    server, key, config = (place / name for name in ("server.pem", "server.key", "config.json"))
+    for secret in (key, config):
+        secret.touch(mode=0o600)
+    server.write_bytes(certified.pem)
+    key.write_bytes(certified.key_pem)
+    pair = {"cert": str(server), "key": str(key)}
+    config.write_text(json.dumps({"certificates": [pair], **settings}))
+    program = str(Path(sys.executable).with_name("twistd"))
+    command = (program, "-n", "--pidfile=", *options, "pomerium", "-c", str(config))
+    return Running(command, where=place, **process)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -49,22 +58,14 @@ class Daemon:
     process: Running = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Write the files, and start."""
+        """Start."""
         self.place.mkdir(parents=True, exist_ok=True)
-        (self.place / "server.pem").write_bytes(certificate().pem + authority().pem)
-        key = self.place / "server.key"
-        key.touch(mode=0o600)
-        key.write_bytes(certificate().key_pem)
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        config = self.place / "config.json"
-        config.touch(mode=0o600)
-        config.write_text(json.dumps({**self._usual(), **self.settings}))
-        twistd = Path(sys.executable).parent / "twistd"
-        command = (twistd, "-n", "--pidfile=", "pomerium", "-c", config)
-        self.process = Running(command, self.more, self.place)
+        settings = {**self._usual(), **self.settings}
+        self.process = twistd(self.place, leaf(f"*.{DOMAIN}"), settings, more=self.more)
         self.process.begun("listens on")
 
     def stop(self) -> None:
@@ -83,9 +84,6 @@ class Daemon:
         return {
             "address": f"127.0.0.1:{self.port}",
             "state_dir": str(self.place / "state"),
-            "certificates": [
-                {"cert": str(self.place / "server.pem"), "key": str(self.place / "server.key")}
-            ],
             "shared_secret": base64.b64encode(SHARED).decode("ascii"),
             "cookie_secret": base64.b64encode(COOKIE).decode("ascii"),
             "authenticate_service_url": self.url("authenticate", "").rstrip("/"),

@@ -7,15 +7,15 @@ import json
 import os
 import resource
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.certificates import issue
+from tests.support.certificates import authority, leaf
+from tests.support.daemon import twistd
 from tests.support.load.programs import until
 from tests.support.load.wire import HOST
-from tests.support.processes import Running, free_port
+from tests.support.processes import free_port
 
 PRIVATE = "private.example.test"
 """A host that nobody is let through to without a session."""
@@ -64,16 +64,11 @@ class Daemon:
         **settings: Any,
     ) -> None:
         self.place = place
-        authority = issue(authority=True, title="load")
-        leaf = issue("*.example.test", by=authority)
         self.authority = place / "ca.pem"
-        self.authority.write_bytes(authority.pem)
-        (place / "server.pem").write_bytes(leaf.pem)
-        (place / "server.key").write_bytes(leaf.key_pem)
+        self.authority.write_bytes(authority().pem)
         self.port = free_port()
         given = {
             "address": f"127.0.0.1:{self.port}",
-            "certificates": [{"cert": "server.pem", "key": "server.key"}],
             "cookie_secret": base64.b64encode(os.urandom(32)).decode(),
             "authenticate_service_url": "https://authenticate.example.test",
             "idp_provider": "oidc",
@@ -83,11 +78,11 @@ class Daemon:
             "state_dir": str(place / "state"),
             "routes": list(routes),
         }
-        (place / "config.json").write_text(json.dumps(given | settings))
-        twistd = Path(sys.executable).with_name("twistd")
-        self.process = Running(
-            (twistd, "-n", "--pidfile=", *options, "pomerium", "-c", place / "config.json"),
-            where=place,
+        self.process = twistd(
+            place,
+            leaf("*.example.test"),
+            given | settings,
+            *options,
             prepare=lambda: _limit(limits or {}),
         )
 
