@@ -119,6 +119,8 @@ _NOT_IN_TRAILERS = ENDS_HERE | {
     b"www-authenticate",
 }
 
+_plain = re.compile(rb"[a-z0-9-]+").fullmatch
+
 _NOT_IN_TRAILERS_FROM = (
     b"access-control-",
     b"content-",
@@ -178,15 +180,17 @@ def trailers_that_may_pass(trailers: Iterable[Field]) -> tuple[Field, ...]:
     Leave out the trailers that would say something about framing, routing or identity.
 
     A backend that merges trailers into the head would believe there what we checked and
-    stripped in the head; names are compared as such a backend folds them.
+    stripped in the head. Some fold every sign of a name into one: a name that is not made of
+    letters, digits and hyphens alone goes, as it does in a head.
 
     Source: RFC 9110 section 6.5.1.
     """
     return tuple(
         field
         for field in trailers
-        if (folded := field[0].replace(b"_", b"-").replace(b".", b"-")) not in _NOT_IN_TRAILERS
-        and not folded.startswith(_NOT_IN_TRAILERS_FROM)
+        if _plain(field[0])
+        and field[0] not in _NOT_IN_TRAILERS
+        and not field[0].startswith(_NOT_IN_TRAILERS_FROM)
     )
 
 

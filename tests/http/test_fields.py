@@ -107,7 +107,7 @@ class TrailerTests(SynchronousTestCase):
                 b"range",
                 b"location",
             )
-            for joint in (b"-", b"_", b".")
+            for joint in (b"-", b"_", b".", b"+", b"!", b"~", b"|")
         ]
         self.assertEqual(trailers_that_may_pass([(name, b"a") for name in dropped]), ())
 

@@ -47,6 +47,7 @@ class TargetTests(SynchronousTestCase):
             ("http://app.example.com", ("http", "app.example.com", 80, "/")),
             ("https://app.localhost:8443/", ("https", "app.localhost", 8443, "/")),
             ("https://[::1]:8443/x", ("https", "[::1]", 8443, "/x")),
+            ("https://_app.example.com/", ("https", "_app.example.com", 443, "/")),
         ):
             found = target(url)
             self.assertEqual((found.scheme, found.host, found.port, found.rest), parts)
