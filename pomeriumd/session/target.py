@@ -31,6 +31,8 @@ _TARGET = re.compile(
 _AS_IT_IS = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in '"#\\^`')
 """What :func:`written` leaves as it is: what ``_TARGET`` allows."""
 
+_LAST_PORT = 65_535
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -78,6 +80,8 @@ def target(url: str) -> Target:
         except ValueError:
             raise BadToken("redirect target's host is no IPv6 address") from None
     port = int(found["port"]) if found["port"] else _DEFAULT_PORTS[found["scheme"]]
+    if port > _LAST_PORT:
+        raise BadToken("redirect target's port is none")
     return Target(scheme=found["scheme"], host=found["host"], port=port, rest=found["rest"] or "/")
 
 

@@ -33,6 +33,9 @@ SCHEMES = (
     "https://app.example.com@",
     "https://app.example.com:443@",
     "https://:x@",
+    "https://app.example.com:65536",
+    "https://app.example.com:99999",
+    "https://app.example.com:0",
 )
 PADDING = ("", "%09", "\t", "\r\n", "\x00", " ", "%2f%2f", "@", "#", "?")
 
