@@ -188,7 +188,8 @@ _UPSTREAM_PATH = re.compile(r"(?:/(?:[!$&'()*+,;=:@A-Za-z0-9._~-]|%[0-9A-Fa-f]{2
 def upstream(found: object) -> UpstreamURL:
     """Return where an application listens."""
     parts = _split(found, TO_NOT_YET)
-    if re.search(r",[0-9]+$", parts.path):
+    # A last slash means nothing in `to`: with one or without, it is the same text.
+    if re.search(r",[0-9]+/*$", parts.path):
         raise Unfit(f"not yet: weights, as in {shown(str(found))}; want one URL")
     if parts.query or parts.fragment:
         raise Unfit(f"want no query and no fragment, got {shown(str(found))}")

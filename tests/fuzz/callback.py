@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.errors import BadMessage
 from pomeriumd.http.query import parameters
+from pomeriumd.http.target import canonical
 from pomeriumd.session.handoff import open_handoff
 from pomeriumd.session.target import target
 from tests.fuzz.daemon import nothing_of_ours_fails
@@ -198,9 +199,18 @@ def _leads_home(location: str) -> None:
     assert target(location[:2_000].partition("?")[0]).scheme == "https", location
 
 
+def _read(where: bytes) -> tuple[bytes, bytes]:
+    """Return path and query as they count, whatever spelling came; nothing if it was refused."""
+    try:
+        path, query = canonical(where)
+    except BadMessage:
+        return b"", b""
+    return path, query or b""
+
+
 def _given_by_right(host: bytes, where: bytes, cookie: bytes, message: Message) -> None:
     """See that whoever gets a session, or a hand-off of one, brought what it takes."""
-    path, _, query = where.partition(b"?")
+    path, query = _read(where)
     given = {name for name, _ in _set(message)}
     location = urlsplit(_location(message))
     hands_off = location.path == FINISH and bool(location.query)

@@ -102,6 +102,7 @@ class AddressTests(SynchronousTestCase):
             ("http+unix:///x", "not yet: http+unix://; want http:// or https://"),
             ("http://a,3", "want a host name, got 'a,3'"),
             ("http://a/,3", "not yet: weights, as in 'http://a/,3'; want one URL"),
+            ("http://a/,3/", "not yet: weights, as in 'http://a/,3/'; want one URL"),
             ("http://a/?b", "want no query and no fragment, got 'http://a/?b'"),
             ("http://a/b c", "want other characters of the path as %XX, got '/b c'"),
             ("http://a/%2-0b", "want other characters of the path as %XX, got '/%2-0b'"),
