@@ -42,7 +42,7 @@ __all__ = ["Authenticate", "AuthenticateSite"]
 
 WELL_KNOWN = "/.well-known/pomerium"
 
-Page = Callable[[Call], Awaitable[Answer]]
+Page = Callable[["Authenticate", Call], Awaitable[Answer]]
 
 _GET: tuple[bytes, ...] = (b"GET",)
 _READ: tuple[bytes, ...] = (b"GET", b"HEAD")
@@ -59,6 +59,7 @@ class Authenticate:
         shared_keys: from ``shared_secret``.
         own_keys: from ``cookie_secret``.
         provider: the identity provider.
+        renewals: at that provider; they outlive a generation, as a refresh token's use does.
         pages: what people see.
         now: seconds since the epoch.
         random: returns that many unpredictable bytes.
@@ -69,6 +70,7 @@ class Authenticate:
     _shared_keys: SharedKeys
     _own_keys: OwnKeys
     _provider: Provider
+    _renewals: Renewals
     _pages: Pages
     _now: Callable[[], float]
     _random: Callable[[int], bytes]
@@ -76,6 +78,7 @@ class Authenticate:
     _sessions: OwnSessions = attrs.field(init=False)
     _sign_outs: SignOuts = attrs.field(init=False)
     _by_path: Mapping[bytes, tuple[tuple[bytes, ...], Page]] = attrs.field(init=False)
+    """None of them knows this object: a generation has to go without the collector's help."""
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -92,14 +95,14 @@ class Authenticate:
             logins=logins,
             trail=trail,
             sessions=self._sessions,
-            renewals=Renewals(provider=self._provider, now=self._now),
+            renewals=self._renewals,
             provider=self._provider,
             pages=self._pages,
             goals=goals,
             now=self._now,
             random=self._random,
         )
-        self._sign_outs = SignOuts(
+        self._sign_outs = sign_outs = SignOuts(
             site=site,
             shared=self._shared_keys,
             own=own,
@@ -113,15 +116,15 @@ class Authenticate:
             random=self._random,
         )
         self._by_path = {
-            SIGN_IN.encode("ascii"): (_READ, sign_ins.sign_in),
+            SIGN_IN.encode("ascii"): (_READ, lambda _, call: sign_ins.sign_in(call)),
             # Not HEAD: a code is good once, and a browser never asks so.
-            site.callback_path.encode("ascii"): (_GET, sign_ins.callback),
-            SIGN_OUT.encode("ascii"): (_FORM, self._sign_outs.sign_out),
-            SIGNED_OUT.encode("ascii"): (_READ, self._sign_outs.signed_out),
-            HOME.encode("ascii"): (_READ, self._who),
-            HOME.rstrip("/").encode("ascii"): (_READ, self._home),
-            WELL_KNOWN.encode("ascii"): (_READ, self._well_known),
-            f"{WELL_KNOWN}/".encode("ascii"): (_READ, self._well_known),
+            site.callback_path.encode("ascii"): (_GET, lambda _, call: sign_ins.callback(call)),
+            SIGN_OUT.encode("ascii"): (_FORM, lambda _, call: sign_outs.sign_out(call)),
+            SIGNED_OUT.encode("ascii"): (_READ, lambda _, call: sign_outs.signed_out(call)),
+            HOME.encode("ascii"): (_READ, Authenticate._who),
+            HOME.rstrip("/").encode("ascii"): (_READ, Authenticate._home),
+            WELL_KNOWN.encode("ascii"): (_READ, Authenticate._well_known),
+            f"{WELL_KNOWN}/".encode("ascii"): (_READ, Authenticate._well_known),
         }
 
     async def answer(self, call: Call) -> Answer:
@@ -135,7 +138,7 @@ class Authenticate:
                     "page of authenticate does not take this method",
                     b", ".join(methods).decode("ascii"),
                 )
-            return await page(call)
+            return await page(self, call)
         except PomeriumError as error:
             self._note(error, call)
             allow = error.allow if isinstance(error, MethodNotAllowed) else None

@@ -134,21 +134,22 @@ class AccessLog:
         lines: where lines wait; shared with the other events, so that the order holds.
         clock: for the time of the next batch.
         encode: makes a line of an entry and its time; None for a level that wants no
-            access lines at all.
+            access lines at all. It may be replaced at any time.
     """
 
     _lines: Lines
     _clock: IReactorTime
-    _encode: Callable[[AccessEntry, str], bytes] | None
+    encode: Callable[[AccessEntry, str], bytes] | None
     _when: Clock = attrs.Factory(Clock)
     _next: IDelayedCall | None = None
 
     def record(self, entry: AccessEntry) -> None:
         """Log one request. Never raises: what cannot be encoded is left out, and said."""
-        if self._encode is None:
+        encode = self.encode
+        if encode is None:
             return
         try:
-            line = self._encode(entry, self._when.text(entry.time))
+            line = encode(entry, self._when.text(entry.time))
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
             line = orjson.dumps(
                 {

@@ -9,21 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.web.iweb import IAgent
 
 from pomeriumd.access.assertion import IdentityHeaders
 from pomeriumd.access.authorizer import LocalAuthorizer
 from pomeriumd.access.routes import Route, RouteTable
 from pomeriumd.answers.pages import Pages
+from pomeriumd.authenticate.renewal import Renewals
 from pomeriumd.authenticate.service import Authenticate, AuthenticateSite
 from pomeriumd.crypto.keys import OwnKeys, SharedKeys
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.limits import Limits
+from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.peer import Peer, TLSPolicy
 from pomeriumd.net.server import Times
+from pomeriumd.net.upstreams import Connector
 from pomeriumd.oidc.provider import OIDCProvider
+from pomeriumd.pieces import Pieces
 from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.forward import Way
 from pomeriumd.proxy.generation import Generation
@@ -35,6 +39,9 @@ from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.login import LoginSite
 from pomeriumd.session.standing import SessionLimits
 from pomeriumd.settings.model import RouteSettings, Settings
+
+FEW = 16
+"""Routes of one piece of the work."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,51 +55,74 @@ class World:
     """Seconds since the epoch."""
     random: Callable[[int], bytes]
     """Unpredictable bytes."""
+    connector: Connector
+    """Makes the endpoints that reach upstreams."""
 
 
-def build(settings: Settings, shared_secret: bytes, world: World, limits: Limits) -> Generation:
+@attrs.frozen(kw_only=True, eq=False)
+class Built:
+    """A generation, and what else a process takes over when it puts one in force."""
+
+    settings: Settings = attrs.field(repr=False)
+    """That it was built from: bounds and levels are read there."""
+    generation: Generation
+    store: CertificateStore | None
+    """None is without TLS."""
+    times: Times
+    endpoints: Mapping[Peer, IStreamClientEndpoint] = attrs.field(repr=False)
+    """Of all its peers."""
+    provider: OIDCProvider
+    renewals: Renewals
+
+
+def building(
+    settings: Settings,
+    shared_secret: bytes,
+    world: World,
+    limits: Limits,
+    before: Built | None = None,
+) -> Pieces[Built]:
     """
-    Build a generation.
+    Build a generation, in pieces of about a millisecond.
 
     Args:
         settings: checked already.
         shared_secret: from the settings, or the one that was kept.
         world: see there.
         limits: of the connections that it will serve.
+        before: what serves now: what has not changed is taken over from it.
 
     Raises:
         SettingsError: something that only building finds, with its place.
     """
     shared = SharedKeys.derived([shared_secret])
-    shape = CookieShape(
-        name=settings.cookie_name,
-        domain=settings.cookie_domain,
-        secure=settings.cookie_secure,
-        http_only=settings.cookie_http_only,
-        same_site=settings.cookie_same_site.capitalize(),
-    )
+    own_keys = OwnKeys.derived([settings.cookie_secret.reveal()])
+    shape = _shape(settings)
     session_limits = SessionLimits(
         expire=settings.cookie_expire,
         idle=settings.session_idle,
         recheck=settings.session_recheck,
         recheck_max=settings.session_recheck_max,
     )
-    provider = _provider(settings, world)
-    routes = RouteTable(Route.of(route, provider.identity_issuer) for route in settings.routes)
-    origins = {r.from_.host.encode("ascii"): r.from_ for r in reversed(settings.routes)}
+    provider, renewals = _provider(settings, world, before)
+    yield
+    store = yield from _store(settings, world.now(), before)
+    made = yield from _routes(settings, provider.identity_issuer, world, before)
+    routes = yield from RouteTable.building(tuple(made.ways))
     authenticate_origin = settings.authenticate_service_url.text
     pages = Pages()
     identity = IdentityHeaders(_signing_key(settings, shared_secret))
+    yield
     sessions = Sessions(
         keys=shared.route_session,
         issuer=authenticate_origin,
         shape=shape,
         limits=session_limits,
-        audiences={host: origin.audience for host, origin in origins.items()},
+        audiences=made.audiences,
     )
     logins = Logins(
         site=LoginSite(keys=shared, shape=shape, authenticate=authenticate_origin),
-        origins={host: origin.text for host, origin in origins.items()},
+        origins=made.origins,
         random=world.random,
     )
     authenticate = Authenticate(
@@ -101,19 +131,20 @@ def build(settings: Settings, shared_secret: bytes, world: World, limits: Limits
             callback_path=settings.authenticate_callback_path,
             shape=shape,
             limits=session_limits,
-            groups_named=frozenset(g for r in settings.routes for g in r.allowed_groups),
+            groups_named=frozenset(made.groups),
         ),
         shared_keys=shared,
-        own_keys=OwnKeys.derived([settings.cookie_secret.reveal()]),
+        own_keys=own_keys,
         provider=provider,
+        renewals=renewals,
         pages=pages,
         now=world.now,
         random=world.random,
         origin_known=routes.origin_known,
     )
-    return Generation(
+    generation = Generation(
         routes=routes,
-        ways=_ways(settings, routes),
+        ways=made.ways,
         authorizer=LocalAuthorizer(),
         sessions=sessions,
         logins=logins,
@@ -133,6 +164,15 @@ def build(settings: Settings, shared_secret: bytes, world: World, limits: Limits
         authenticate=authenticate.answer,
         authenticate_host=settings.authenticate_service_url.host.encode("ascii"),
         small_body=limits.small_body,
+    )
+    return Built(
+        settings=settings,
+        generation=generation,
+        store=store,
+        times=times(settings),
+        endpoints=made.endpoints,
+        provider=provider,
+        renewals=renewals,
     )
 
 
@@ -165,23 +205,85 @@ def peer(route: RouteSettings) -> Peer:
     )
 
 
-def _ways(settings: Settings, routes: RouteTable) -> Mapping[Route, Way]:
+@attrs.define(eq=False)
+class _Made:
+    """What one pass over the routes makes; the mappings are by what their names say."""
+
+    ways: dict[Route, Way] = attrs.Factory(dict)
+    """In the order of the file."""
+    endpoints: dict[Peer, IStreamClientEndpoint] = attrs.Factory(dict)
+    audiences: dict[bytes, str] = attrs.Factory(dict)
+    """Canonical host to ``host:port``; of two routes of one host the first says the port."""
+    origins: dict[bytes, str] = attrs.Factory(dict)
+    groups: set[str] = attrs.Factory(set)
+
+
+def _routes(
+    settings: Settings, issuer: str | None, world: World, before: Built | None
+) -> Pieces[_Made]:
+    made = _Made()
+    reached: Mapping[Peer, IStreamClientEndpoint] = {} if before is None else before.endpoints
     forever = float("inf")
-    ways = {}
-    for route in routes.routes:
-        own = route.settings.timeout
-        timeout = settings.default_upstream_timeout if own is None else own
-        ways[route] = Way(
-            outbound=Outbound(route.settings, settings),
-            peer=peer(route.settings),
+    for count, route in enumerate(settings.routes):
+        if not count % FEW:
+            yield
+        there = peer(route)
+        endpoint = made.endpoints.get(there) or reached.get(there)
+        if endpoint is None:
+            endpoint = world.connector(there, route.place)
+            if there.tls is not None:
+                yield  # a context may have been made for it
+        made.endpoints[there] = endpoint
+        timeout = settings.default_upstream_timeout if route.timeout is None else route.timeout
+        made.ways[Route.of(route, issuer)] = Way(
+            outbound=Outbound(route, settings.headers, settings.cookie_name),
+            peer=there,
+            endpoint=endpoint,
             timeout=timeout or forever,
             stall=settings.timeout_idle,
         )
-    return ways
+        host = route.from_.host.encode("ascii")
+        made.audiences.setdefault(host, route.from_.audience)
+        made.origins.setdefault(host, route.from_.text)
+        made.groups.update(route.allowed_groups)
+    return made
 
 
-def _provider(settings: Settings, world: World) -> OIDCProvider:
-    return OIDCProvider(
+def _store(settings: Settings, now: float, before: Built | None) -> Pieces[CertificateStore | None]:
+    if settings.insecure_server:
+        return None
+    if (
+        before is not None
+        and before.store is not None
+        and before.settings.certificates == settings.certificates
+    ):
+        # Its tickets go on, too: nobody's next handshake is a whole one for a reload.
+        return before.store
+    return (yield from CertificateStore.building(settings.certificates, now))
+
+
+def _shape(settings: Settings) -> CookieShape:
+    return CookieShape(
+        name=settings.cookie_name,
+        domain=settings.cookie_domain,
+        secure=settings.cookie_secure,
+        http_only=settings.cookie_http_only,
+        same_site=settings.cookie_same_site.capitalize(),
+    )
+
+
+def _provider(
+    settings: Settings, world: World, before: Built | None
+) -> tuple[OIDCProvider, Renewals]:
+    """
+    Return the provider and the renewals there; those of before where that is the same one.
+
+    What it is known to say lives on with them, so that a reload while it is down harms
+    nobody, and a refresh token that is on its way is not used a second time.
+    """
+    if before is not None and _of_provider(before.settings) == _of_provider(settings):
+        return before.provider, before.renewals
+    provider = OIDCProvider(
         kind=settings.idp_provider,
         issuer=settings.idp_provider_url,
         client_id=settings.idp_client_id,
@@ -194,6 +296,20 @@ def _provider(settings: Settings, world: World) -> OIDCProvider:
         now=world.now,
         random=world.random,
         state_dir=settings.state_dir,
+    )
+    return provider, Renewals(provider=provider, now=world.now)
+
+
+def _of_provider(settings: Settings) -> tuple[object, ...]:
+    return (
+        settings.idp_provider,
+        settings.idp_provider_url,
+        settings.idp_client_id,
+        settings.idp_client_secret,
+        settings.idp_scopes,
+        settings.idp_request_params,
+        settings.idp_signing_algorithms,
+        settings.state_dir,
     )
 
 

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pomeriumd.daemon.access_log import AccessEntry
+from pomeriumd.daemon.build import Built
 from pomeriumd.errors import ClientError
 from pomeriumd.http.limits import Limits
 from pomeriumd.http.request_heads import RequestHeads
@@ -32,18 +33,20 @@ class Front:
     The shared side of all connections from clients.
 
     Args:
-        generation: what new exchanges are served under; a reload replaces it.
+        built: what new exchanges are served under; a reload replaces it.
         edge: the world outside, for the way of a request.
         record: takes each exchange's line for the access log.
         run_id: begins every request id of this process: random, so that ids of two
             processes never meet.
     """
 
-    generation: Generation
+    built: Built
+    generation: Generation = attrs.field(init=False)
+    """That of ``built``, a step nearer to each request; so is what follows."""
+    times: Times = attrs.field(init=False)
     edge: path.Edge
     limits: Limits
     heads: RequestHeads = attrs.field(init=False)
-    times: Times
     deadlines: Deadlines
     record: Callable[[AccessEntry], None]
     run_id: str
@@ -57,6 +60,11 @@ class Front:
 
     def __attrs_post_init__(self) -> None:
         self.heads = RequestHeads(self.limits)
+        self.swap(self.built)
+
+    def swap(self, built: Built) -> None:
+        """Serve what begins from now on under this generation; what has begun keeps its own."""
+        self.built, self.generation, self.times = built, built.generation, built.times
 
     def serve(self, exchange: Exchange) -> None:
         """Answer one request under the present generation."""

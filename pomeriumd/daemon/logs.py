@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,13 @@ class LineObserver:
         self._when = Clock()
         self._now = 0.0
         self.lines = Lines(sink, self._dropped)
+        self._access: AccessLog | None = None
+
+    def set_level(self, level: str) -> None:
+        """Write events of this level and above from now on; a name in LEVELS."""
+        self._lowest = LEVELS[level.lower()]
+        if self._access is not None:
+            self._access.encode = self._encoding()
 
     def __call__(self, event: LogEvent) -> None:
         """Write the event, if its level is wanted."""
@@ -99,10 +106,14 @@ class LineObserver:
 
     def access_log(self, clock: IReactorTime) -> AccessLog:
         """Return the access log that shares this observer's lines, order and form."""
-        encode = None if self._lowest > LEVELS["info"] else json_line
-        if encode is not None and self._readable:
-            encode = self._readable_entry
-        return AccessLog(self.lines, clock, encode)
+        self._access = AccessLog(self.lines, clock, self._encoding())
+        return self._access
+
+    def _encoding(self) -> Callable[[AccessEntry, str], bytes] | None:
+        """Return what makes access lines at the present level; None where none are wanted."""
+        if self._lowest > LEVELS["info"]:
+            return None
+        return self._readable_entry if self._readable else json_line
 
     def close(self) -> None:
         """Write the last lines, within a bounded time; nothing may be logged after it."""

@@ -21,7 +21,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 
 import pomeriumd
-from pomeriumd.daemon.build import World, build, times
+from pomeriumd.daemon.build import World, building
 from pomeriumd.daemon.clock import ClockWatch
 from pomeriumd.daemon.descriptors import needed, provide
 from pomeriumd.daemon.front import Front
@@ -29,7 +29,6 @@ from pomeriumd.daemon.logs import LineObserver, observer_for
 from pomeriumd.daemon.secret_file import kept_secret
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.connect import Connectors
-from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.names import resolver
 from pomeriumd.net.port import Port
@@ -37,6 +36,7 @@ from pomeriumd.net.server import ServerConnections
 from pomeriumd.net.upstreams import Upstreams
 from pomeriumd.net.verify import HTTPSPolicy
 from pomeriumd.oidc.agent import provider_agent
+from pomeriumd.pieces import finish
 from pomeriumd.proxy.path import Edge
 from pomeriumd.settings.model import Settings
 
@@ -189,33 +189,25 @@ def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IServic
         clock=reactor,
         now=time.time,  # noqa: TID251  # here the arguments come from
         random=secrets.token_bytes,
+        connector=Connectors(reactor),
     )
-    generation = build(settings, shared_secret, world, limits)
-    connectors = Connectors(reactor)
-    for route, way in generation.ways.items():
-        connectors.prepare(way.peer, route.settings.place)
-    upstreams = Upstreams(connectors, limits, deadlines, reactor, settings.upstream_max_connections)
+    built = finish(building(settings, shared_secret, world, limits))
+    upstreams = Upstreams(limits, deadlines, reactor, settings.upstream_max_connections)
     observer = observer_for(twistd, level=settings.log_level, debug=settings.pomerium_debug)
     access = observer.access_log(reactor)
     front = Front(
-        generation=generation,
+        built=built,
         edge=Edge(upstreams=upstreams, now=world.now, clock=time.monotonic),
         limits=limits,
-        times=times(settings),
         deadlines=deadlines,
         record=access.record,
         run_id=secrets.token_hex(6),
-    )
-    store = (
-        None
-        if settings.insecure_server
-        else CertificateStore.of(settings.certificates, world.now())
     )
     port = Port(
         settings.address,
         ServerConnections(front),
         reactor,
-        store=store,
+        store=built.store,
         deadlines=deadlines,
         most=settings.max_connections,
     )
@@ -227,7 +219,7 @@ def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IServic
             needed(
                 settings.max_connections,
                 settings.upstream_max_connections,
-                {way.peer for way in generation.ways.values()},
+                set(built.endpoints),
             )
         ),
         Connecting(upstreams),

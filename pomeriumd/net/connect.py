@@ -1,4 +1,4 @@
-"""How each peer is reached: name, address and TLS, built once and kept."""
+"""How each peer is reached: name, address and TLS."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ from pomeriumd.net.verify import client_options
 @attrs.define(eq=False)
 class Connectors:
     """
-    The endpoints of all peers; a ``Connector`` for ``Upstreams``.
+    Makes the endpoints of peers; a ``Connector``.
 
     A name is resolved anew for each connection, all its addresses are tried, and the first
     that answers is taken (RFC 8305).
     """
 
     _reactor: Any
-    _endpoints: dict[Peer, IStreamClientEndpoint] = attrs.Factory(dict)
 
-    def prepare(self, peer: Peer, place: str) -> None:
+    def __call__(self, peer: Peer, place: str) -> IStreamClientEndpoint:
         """
-        Build a peer's endpoint, so that what is wrong with it is a problem of the settings.
+        Return the endpoint that reaches a peer.
 
         Args:
             peer: where to.
@@ -57,7 +56,7 @@ class Connectors:
                 endpoint,
                 clock=self._reactor,
             )
-        self._endpoints[peer] = endpoint
+        return endpoint
 
     def _plain(self, peer: Peer) -> IStreamClientEndpoint:
         """Return the TCP part. An address needs no look-up, and its refusal no waiting."""
@@ -67,7 +66,3 @@ class Connectors:
         if isIPv6Address(peer.host):
             return TCP6ClientEndpoint(dialer, peer.host, peer.port, timeout=CONNECT_SECONDS)
         return HostnameEndpoint(dialer, peer.host, peer.port, timeout=CONNECT_SECONDS)
-
-    def __call__(self, peer: Peer) -> IStreamClientEndpoint:
-        """Return the endpoint of a peer that was prepared."""
-        return self._endpoints[peer]

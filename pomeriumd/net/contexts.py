@@ -23,6 +23,7 @@ from OpenSSL import SSL
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.net.pem import Key, names_of, read_pair, title, use
 from pomeriumd.net.verify import client_options
+from pomeriumd.pieces import Pieces, finish
 from pomeriumd.settings.values import CertificatePair
 
 __all__ = ["CertificateStore", "NoCommonProtocol", "client_options"]
@@ -57,8 +58,15 @@ class CertificateStore:
     def of(
         cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
     ) -> CertificateStore:
+        """Return the store of these certificates; as ``building`` says."""
+        return finish(cls.building(pairs, now, protocols))
+
+    @classmethod
+    def building(
+        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+    ) -> Pieces[CertificateStore]:
         """
-        Build the contexts.
+        Build the contexts, one in a piece.
 
         Args:
             pairs: at least one; where two are for the same name, the first has it.
@@ -73,6 +81,7 @@ class CertificateStore:
         contexts: list[SSL.Context] = []
         problems = [] if pairs else [Problem("certificates", "missing, TLS needs one")]
         for pair in pairs:
+            yield
             try:
                 chain, key = read_pair(pair.chain, pair.key.reveal())
                 _check_dates(chain[0], now)
@@ -87,9 +96,7 @@ class CertificateStore:
                 kind.setdefault(name.removeprefix(b"*."), context)
         if problems:
             raise SettingsError(problems)
-        store = cls(exact, wildcards, contexts[0])
-        contexts[0].set_tlsext_servername_callback(store._named)
-        return store
+        return cls(exact, wildcards, contexts[0])
 
     @property
     def names(self) -> frozenset[bytes]:
@@ -117,11 +124,21 @@ class CertificateStore:
         """Return the context that every handshake begins with."""
         return self._first
 
-    def _named(self, connection: SSL.Connection) -> None:
-        """Go on with the certificate for the name in the client's hello; must not raise."""
-        chosen = self.choose(connection.get_servername())
-        if chosen is not self._first:
-            connection.set_context(chosen)
+    def begin(self, connection: SSL.Connection) -> None:
+        """Let a handshake go by this store; ``connection`` was made with its base context."""
+        connection.set_app_data(self)
+
+
+def _named(connection: SSL.Connection) -> None:
+    """
+    Go on with the certificate for the name in the client's hello; must not raise.
+
+    The context does not know its store, or neither would ever be freed but by the collector.
+    """
+    store: CertificateStore = connection.get_app_data()
+    chosen = store.choose(connection.get_servername())
+    if chosen is not store.base():
+        connection.set_context(chosen)
 
 
 def _check_dates(certificate: x509.Certificate, now: float) -> None:
@@ -158,4 +175,5 @@ def _server_context(
         raise NoCommonProtocol("the client offers no protocol of ours")
 
     context.set_alpn_select_callback(select)
+    context.set_tlsext_servername_callback(_named)
     return context

@@ -90,7 +90,7 @@ class Pool(Generic[C, W]):
             The one in line who may try to open in its place: counted as opening.
         """
         self.opening -= 1
-        return self._next_opener()
+        return self.next_opener()
 
     def give_back(self, connection: C) -> W | None:
         """
@@ -101,6 +101,9 @@ class Pool(Generic[C, W]):
             it when it is neither leased nor in ``idle`` afterwards: enough lie idle.
         """
         if connection not in self.busy:
+            return None
+        if self.size > self.most:  # fewer are allowed than before
+            self.busy.discard(connection)
             return None
         if self.waiting:
             return self.waiting.popleft()
@@ -122,9 +125,10 @@ class Pool(Generic[C, W]):
             self.idle.remove(connection)
         else:
             return None
-        return self._next_opener()
+        return self.next_opener()
 
-    def _next_opener(self) -> W | None:
+    def next_opener(self) -> W | None:
+        """Return the one in line who may open another, where there is room: counted as opening."""
         if self.waiting and self.size < self.most:
             self.opening += 1
             return self.waiting.popleft()

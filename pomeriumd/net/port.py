@@ -78,7 +78,7 @@ class Port(tcp.Port):
 
     ``open`` is how many connections there are, handshakes included, and
     ``failed_handshakes`` how many never got through theirs. ``store`` may be replaced at
-    any time; handshakes that have begun keep theirs.
+    any time, by none too; handshakes that have begun keep theirs.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -194,6 +194,12 @@ class Port(tcp.Port):
         """Count a connection that is gone; there may be room again."""
         self.open -= 1
         if self._pauses and self.open <= self.most - max(1, self.most // SLACK):
+            self._resume("full")
+
+    def allow(self, most: int) -> None:
+        """Have so many connections at the most from now on; nobody is cut for it."""
+        self.most = most
+        if self._pauses and self.open < most:
             self._resume("full")
 
     def not_shaken(self) -> None:

@@ -61,6 +61,9 @@ class Contexts(Shape):
     def base(self) -> SSL.Context:
         """Return it; its servername callback puts another in its place."""
 
+    def begin(self, connection: SSL.Connection) -> None:
+        """Let the handshake of a connection with the base context go by this store."""
+
 
 class TLSListener(Listener, Shape):
     """What a connection with TLS needs of the port that accepted it."""
@@ -129,7 +132,9 @@ class TLSServer(Accepted):
         number: int,
         reactor: IReactorFDSet,
     ) -> None:
-        self._tls = Connection(listener.store.base(), skt)
+        store = listener.store
+        self._tls = Connection(store.base(), skt)
+        store.begin(self._tls)
         self._tls.set_accept_state()
         _one_record_a_call(self._tls)
         super().__init__(skt, client, listener, number, reactor)
@@ -165,6 +170,8 @@ class TLSServer(Accepted):
         self._open = True
         self._settle()
         tls = self._tls
+        # The store was for the handshake: a connection outlives many of them.
+        tls.set_app_data(None)
         name = (tls.get_servername() or b"").lower().removesuffix(b".")
         self.server_name = name or None
         self.negotiatedProtocol = tls.get_alpn_proto_negotiated() or None

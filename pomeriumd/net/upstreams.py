@@ -7,6 +7,7 @@ What is decided is decided by ``net.pool``, which does no I/O; here it is done.
 from __future__ import annotations
 
 import math
+from collections.abc import Set as AbstractSet
 from typing import Any
 from typing import Protocol as Shape
 
@@ -30,6 +31,7 @@ from pomeriumd.net.peer import Peer
 from pomeriumd.net.pool import Next, Pool
 from pomeriumd.net.reasons import exhausted, why
 from pomeriumd.net.upstream import UpstreamConnection
+from pomeriumd.pieces import Pieces
 
 CONNECT_SECONDS = 10.0
 """From asking for a connection to having it, TLS and name look-up included."""
@@ -39,6 +41,9 @@ LINE = 1024
 
 SPARE = 64
 """Idle connections kept for one upstream."""
+
+FEW = 16
+"""Upstreams of one piece of the work that follows a reload."""
 
 
 @attrs.define(eq=False)
@@ -55,29 +60,56 @@ Waiting = Deferred[UpstreamConnection]
 
 
 class Connector(Shape):
-    """Gives the endpoint that reaches a peer; made once per generation's peers."""
+    """Makes the endpoints that reach the peers of a generation."""
 
-    def __call__(self, peer: Peer) -> IStreamClientEndpoint:
-        """Return the endpoint; its TLS options are built once and kept."""
+    def __call__(self, peer: Peer, place: str) -> IStreamClientEndpoint:
+        """
+        Return the endpoint that reaches a peer.
+
+        Args:
+            peer: where to.
+            place: of the route in the settings.
+
+        Raises:
+            SettingsError: a certificate or key that cannot be used.
+        """
+
+
+@attrs.define(eq=False)
+class _Line:
+    """The connections of one upstream, and how more of them are opened."""
+
+    pool: Pool[UpstreamConnection, Waiting]
+    endpoint: IStreamClientEndpoint
+    """Of whoever asked last: those of equal peers lead to the same place."""
 
 
 @attrs.define(eq=False)
 class Upstreams:
-    """All pools, and the opening of connections for them."""
+    """
+    All pools, and the opening of connections for them.
 
-    _connector: Connector
+    A pool outlives generations, as long as its peer is one of theirs. Of a peer that is no
+    more, exchanges that began before may still lease; nothing of it lies idle.
+    """
+
     _limits: Limits
     _deadlines: Deadlines
     _clock: Any
     _most: int = 256
-    _pools: dict[Peer, Pool[UpstreamConnection, Waiting]] = attrs.Factory(dict)
+    _peers: AbstractSet[Peer] | None = None
+    """Those of the generation in force; None before the first was told."""
+    _lines: dict[Peer, _Line] = attrs.Factory(dict)
 
-    def lease(self, peer: Peer, *, fresh: bool = False) -> UpstreamConnection | Waiting:
+    def lease(
+        self, peer: Peer, endpoint: IStreamClientEndpoint, *, fresh: bool = False
+    ) -> UpstreamConnection | Waiting:
         """
         Return an idle connection, or a Deferred of one that is being opened or waited for.
 
         Args:
             peer: where to.
+            endpoint: that reaches it.
             fresh: take none that has carried a request before.
 
         Raises:
@@ -85,12 +117,15 @@ class Upstreams:
             UpstreamUnreachable: (from the Deferred) it could not be opened.
             UpstreamTimeout: (from the Deferred) none came free in time.
         """
-        pool = self._pools.get(peer)
-        if pool is None:
-            pool = self._pools[peer] = Pool(self._most, LINE, SPARE)
+        line = self._lines.get(peer)
+        if line is None:
+            pool: Pool[UpstreamConnection, Waiting] = Pool(self._most, LINE, self._spare(peer))
+            line = self._lines[peer] = _Line(pool, endpoint)
+        else:
+            pool, line.endpoint = line.pool, endpoint
         taken = pool.take_new() if fresh else pool.take()
         if taken is Next.OPEN:
-            return self._open(peer, pool)
+            return self._open(peer, line)
         if taken is Next.WAIT:
             return self._wait(pool)
         if taken is Next.REFUSE:
@@ -101,14 +136,41 @@ class Upstreams:
 
     def close(self) -> None:
         """Close what lies idle; what is leased closes with its exchange."""
-        for pool in tuple(self._pools.values()):
-            for connection in tuple(pool.idle):
+        for line in tuple(self._lines.values()):
+            for connection in tuple(line.pool.idle):
                 connection.close()
+
+    def keep(self, peers: AbstractSet[Peer], most: int) -> Pieces[None]:
+        """
+        Have these peers and no others from now on, with so many connections each at the most.
+
+        Returns:
+            The rest of the work: idle connections of other peers are closed, and whoever
+            waits where there is room now gets a connection.
+        """
+        self._peers, self._most = peers, most
+        return self._settle()
+
+    def _settle(self) -> Pieces[None]:
+        for count, (peer, line) in enumerate(tuple(self._lines.items())):
+            if not count % FEW:
+                yield
+            pool = line.pool
+            pool.most, pool.spare = self._most, self._spare(peer)
+            # The first in ``idle`` have lain there longest.
+            too_many = max(len(pool.idle) - pool.spare, pool.size - pool.most, 0)
+            for connection in tuple(pool.idle[:too_many]):
+                connection.close()
+            while (waiting := pool.next_opener()) is not None:
+                self._hand_opening(peer, line, waiting)
+
+    def _spare(self, peer: Peer) -> int:
+        return SPARE if self._peers is None or peer in self._peers else 0
 
     @property
     def idle(self) -> int:
         """How many connections lie idle, over all upstreams."""
-        return sum(len(pool.idle) for pool in self._pools.values())
+        return sum(len(line.pool.idle) for line in self._lines.values())
 
     def _wait(self, pool: Pool[UpstreamConnection, Waiting]) -> Waiting:
         waiting: Waiting = Deferred(pool.leave)
@@ -121,17 +183,18 @@ class Upstreams:
 
         return waiting.addTimeout(CONNECT_SECONDS, self._clock, late)
 
-    def _open(self, peer: Peer, pool: Pool[UpstreamConnection, Waiting]) -> Waiting:
-        connecting = self._connector(peer).connect(_Opened(self._limits, self._deadlines))
+    def _open(self, peer: Peer, line: _Line) -> Waiting:
+        pool = line.pool
+        connecting = line.endpoint.connect(_Opened(self._limits, self._deadlines))
 
         def opened(connection: UpstreamConnection) -> UpstreamConnection:
             connection.on_free = lambda it, reusable: self._free(pool, it, reusable=reusable)
-            connection.on_gone = lambda it: self._gone(peer, pool, it)
+            connection.on_gone = lambda it: self._gone(peer, line, it)
             pool.opened(connection)
             return connection
 
         def not_opened(failure: Failure) -> Failure:
-            self._hand_opening(peer, pool, pool.not_opened())
+            self._hand_opening(peer, line, pool.not_opened())
             if failure.check(PomeriumError):
                 return failure
             return Failure(_not_opened(peer, failure))
@@ -166,28 +229,28 @@ class Upstreams:
             it.due = math.inf
             waiting.callback(it)
 
-    def _gone(
-        self, peer: Peer, pool: Pool[UpstreamConnection, Waiting], it: UpstreamConnection
-    ) -> None:
-        self._hand_opening(peer, pool, pool.gone(it))
+    def _gone(self, peer: Peer, line: _Line, it: UpstreamConnection) -> None:
+        pool = line.pool
+        self._hand_opening(peer, line, pool.gone(it))
         # A connection says that it is gone when we close it and again when it has closed: by
         # then another pool may stand here, whose connections are not to be lost sight of.
-        if not pool.size and not pool.waiting and self._pools.get(peer) is pool:
-            del self._pools[peer]
+        if not pool.size and not pool.waiting and self._lines.get(peer) is line:
+            del self._lines[peer]
 
-    def _hand_opening(
-        self, peer: Peer, pool: Pool[UpstreamConnection, Waiting], waiting: Waiting | None
-    ) -> None:
+    def _hand_opening(self, peer: Peer, line: _Line, waiting: Waiting | None) -> None:
         """Open one for the next in line."""
         if waiting is None:
             return
-        line = waiting
+        first = waiting
+
+        def opened(it: UpstreamConnection) -> None:
+            self._hand_over(line.pool, first, it)
 
         def failed(failure: Failure) -> None:
-            if not line.called:
-                line.errback(failure)
+            if not first.called:
+                first.errback(failure)
 
-        self._open(peer, pool).addCallbacks(lambda it: self._hand_over(pool, line, it), failed)
+        self._open(peer, line).addCallbacks(opened, failed)
 
 
 def _not_opened(peer: Peer, failure: Failure) -> PomeriumError:

@@ -9,14 +9,18 @@ the upstream. Here whatever goes wrong in the check is a refusal.
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import attrs
 from OpenSSL import SSL, crypto
+from OpenSSL._util import lib
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from twisted.internet._sslverify import IOpenSSLTrustRoot
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
@@ -91,7 +95,7 @@ class HTTPSPolicy:
     """
     For Twisted's Agent: each host must have a certificate for its name; see above.
 
-    Reading the system's authorities takes some 20 ms, so what is made for a host is kept.
+    What is made for a host is kept.
     """
 
     custom_ca: bytes | None = None
@@ -122,7 +126,10 @@ def client_options(
     protocols: Sequence[bytes] = HTTP1,
 ) -> IOpenSSLClientConnectionCreator:
     """
-    Return what makes TLS connections to one upstream; build it once per generation.
+    Return what makes TLS connections to one upstream.
+
+    Those that are alike but for the name share one context, and all that trust the same
+    authorities have read them once.
 
     Args:
         server_name: that its certificate must bear, a name or an IP address; a name is
@@ -137,8 +144,6 @@ def client_options(
     Raises:
         SettingsError: a certificate or key that cannot be used, with its place.
     """
-    own = _shown(place, client_cert, client_key)
-    offered = list(protocols)
     name = server_name if server_name.isascii() else server_name.encode("idna").decode("ascii")
     if skip_verify:
         _log.warn(
@@ -146,17 +151,64 @@ def client_options(
             place=place,
             server_name=server_name,
         )
-        return Unverified(name, CertificateOptions(acceptableProtocols=offered, **own))
-    trust = platformTrust()
-    if custom_ca is not None:
+    alike = (skip_verify, custom_ca, client_cert, client_key, tuple(protocols))
+    options = _options.get(alike)
+    if options is None:
+        own = _shown(place, client_cert, client_key)
+        trust = None if skip_verify else _trust(place, custom_ca)
+        options = CertificateOptions(trustRoot=trust, acceptableProtocols=list(protocols), **own)
+        options.getContext()  # or the first connection would wait for it
+        _options[alike] = options
+    return Unverified(name, options) if skip_verify else Verified(name, options)
+
+
+@implementer(IOpenSSLTrustRoot)
+class Trust:
+    """
+    Authorities that were read once, for all contexts that trust them.
+
+    Args:
+        read: reads them into a context.
+    """
+
+    def __init__(self, read: IOpenSSLTrustRoot) -> None:
+        self._holder = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        read._addCACertsToContext(self._holder)  # noqa: SLF001  # Twisted's interface
+
+    def _addCACertsToContext(self, context: SSL.Context) -> None:
+        # pyOpenSSL has no public way to share a store; a test pins what this relies on.
+        store = lib.SSL_CTX_get_cert_store(self._holder._context)  # noqa: SLF001  # see above
+        lib.X509_STORE_up_ref(store)
+        lib.SSL_CTX_set_cert_store(context._context, store)  # noqa: SLF001  # see above
+
+
+@functools.cache
+def system_trust() -> Trust:
+    """Return the system's authorities; the first call reads them, which takes some 20 ms."""
+    return Trust(platformTrust())
+
+
+_options: WeakValueDictionary[object, CertificateOptions] = WeakValueDictionary()
+"""By all that went into them; gone with the last peer that has them."""
+
+_custom: WeakValueDictionary[bytes, Trust] = WeakValueDictionary()
+
+
+def _trust(place: str, custom_ca: bytes | None) -> Trust:
+    if custom_ca is None:
+        return system_trust()
+    trust = _custom.get(custom_ca)
+    if trust is None:
         try:
             roots = read_certificates(custom_ca)
         except ValueError as error:
             raise SettingsError([Problem(f"{place}.tls_custom_ca", str(error))]) from error
-        trust = trustRootFromCertificates(
-            [Certificate(crypto.X509.from_cryptography(root)) for root in roots]
+        trust = _custom[custom_ca] = Trust(
+            trustRootFromCertificates(
+                [Certificate(crypto.X509.from_cryptography(root)) for root in roots]
+            )
         )
-    return Verified(name, CertificateOptions(trustRoot=trust, acceptableProtocols=offered, **own))
+    return trust
 
 
 def _shown(place: str, cert: bytes | None, key: bytes | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from pomeriumd.errors import PomeriumError, UpstreamBroken
 from pomeriumd.http.events import Field, Response
@@ -41,6 +42,8 @@ class Way:
 
     outbound: Outbound
     peer: Peer
+    endpoint: IStreamClientEndpoint
+    """That reaches the peer."""
     timeout: float
     """Seconds until the head of the answer."""
     stall: float
@@ -101,7 +104,7 @@ class Forward:
             UpstreamError: no connection was to be had.
         """
         exchange, way, request = self._exchange, self._way, self._exchange.request
-        leased = self._upstreams.lease(way.peer, fresh=fresh)
+        leased = self._upstreams.lease(way.peer, way.endpoint, fresh=fresh)
         connection = await leased if isinstance(leased, Deferred) else leased
         if exchange.over:  # the client left while we waited
             connection.unused()

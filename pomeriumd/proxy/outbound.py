@@ -25,7 +25,7 @@ from pomeriumd.http.events import Field, Request
 from pomeriumd.http.fields import ENDS_HERE, FieldLines, field_lines
 from pomeriumd.http.notes import Notes
 from pomeriumd.session.cookies import is_ours
-from pomeriumd.settings.model import RouteSettings, Settings
+from pomeriumd.settings.model import RouteSettings
 
 OURS = b"x-pomerium-"
 """What names begin with that only we may set, in either direction."""
@@ -58,7 +58,10 @@ class Outbound:
     """
 
     _route: RouteSettings
-    _settings: Settings = attrs.field(repr=False)
+    _headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    """``headers`` of the settings. Not the settings themselves: a stream that lasts holds this
+    and must not hold all routes of its time."""
+    _cookie_name: str
     _set: dict[bytes, Field] = attrs.field(init=False, repr=False)
     """What the route sets, by folded name."""
     _gone: frozenset[bytes] = attrs.field(init=False, repr=False)
@@ -108,9 +111,8 @@ class Outbound:
 
     @_answers.default
     def _fields_answered(self) -> tuple[Field, ...]:
-        headers = self._settings.headers
         return tuple(
-            (name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers
+            (name.lower().encode("ascii"), value.encode("ascii")) for name, value in self._headers
         )
 
     @_answers_gone.default
@@ -119,7 +121,7 @@ class Outbound:
 
     @_our_cookie.default
     def _our_cookie_test(self) -> Callable[[bytes], bool]:
-        return is_ours(self._settings.cookie_name)
+        return is_ours(self._cookie_name)
 
     def head(
         self,

@@ -8,6 +8,7 @@ judged by its exact path: nothing is decided on a substring of a URL (CVE-2023-3
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import attrs
 
@@ -49,7 +50,11 @@ OURS = b"/.pomerium/"
 
 READ = (b"GET", b"HEAD")
 
-Page = Callable[[Call], Answer]
+RUNNING = f"pomeriumd/{pomeriumd.__version__}\n"
+
+NO_ROBOTS = "User-agent: *\nDisallow: /\n"
+
+Page = Callable[["OwnPages", Call], Answer]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -70,24 +75,6 @@ class OwnPages:
     csrf_keys: KeyRing = attrs.field(repr=False)
     recheck_minutes: int
     now: Callable[[], float]
-    _by_path: Mapping[bytes, tuple[tuple[bytes, ...], Page]] = attrs.field(init=False)
-
-    @_by_path.default
-    def _paths(self) -> Mapping[bytes, tuple[tuple[bytes, ...], Page]]:
-        plain = self.pages.plain
-        return {
-            b"/ping": (READ, lambda _: plain(200, f"pomeriumd/{pomeriumd.__version__}\n")),
-            b"/healthz": (READ, lambda _: plain(200, "OK")),
-            b"/robots.txt": (READ, lambda _: plain(200, "User-agent: *\nDisallow: /\n")),
-            STYLESHEET.encode("ascii"): (READ, self.pages.stylesheet),
-            ICON.encode("ascii"): (READ, self.pages.icon),
-            b"/.well-known/pomerium/jwks.json": (READ, self._jwks),
-            b"/.pomerium": (READ, lambda _: redirect("/.pomerium/")),
-            b"/.pomerium/": (READ, self._who),
-            b"/.pomerium/sign_in": (READ, self._sign_in),
-            b"/.pomerium/sign_out": ((*READ, b"POST"), self._sign_out),
-            b"/.pomerium/callback/": ((b"GET",), self._callback),
-        }
 
     def everywhere(self, request: Request) -> bool:
         """Say whether the request is for a page that is the same on every host."""
@@ -96,7 +83,7 @@ class OwnPages:
     def takes(self, request: Request) -> bool:
         """Say whether the request is for us on a route host."""
         path = request.path
-        return path.startswith(OURS) or path in self._by_path
+        return path.startswith(OURS) or path in self.BY_PATH
 
     def answer(self, call: Call) -> Answer:
         """
@@ -106,15 +93,15 @@ class OwnPages:
             ClientError: there is no such page, or not for this request.
         """
         request = call.request
-        if request.path not in self._by_path:
+        if request.path not in self.BY_PATH:
             raise NoRoute("no page of ours at this path")
         if not (self.everywhere(request) or request.host in self.logins.origins):
             raise NoRoute("no page of ours at this host")
-        methods, page = self._by_path[request.path]
+        methods, page = self.BY_PATH[request.path]
         if request.method not in methods:
             allow = b", ".join(methods).decode("ascii")
             raise MethodNotAllowed("page of ours does not take this method", allow)
-        return page(call)
+        return page(self, call)
 
     def _jwks(self, call: Call) -> Answer:
         fields = (
@@ -236,3 +223,22 @@ class OwnPages:
             audience=session.audience,
             action=SIGN_OUT_ACTION,
         )
+
+    BY_PATH: ClassVar[Mapping[bytes, tuple[tuple[bytes, ...], Page]]] = {
+        b"/ping": (
+            READ,
+            lambda own, _: own.pages.plain(200, f"pomeriumd/{pomeriumd.__version__}\n"),
+        ),
+        b"/healthz": (READ, lambda own, _: own.pages.plain(200, "OK")),
+        b"/robots.txt": (READ, lambda own, _: own.pages.plain(200, NO_ROBOTS)),
+        STYLESHEET.encode("ascii"): (READ, lambda own, call: own.pages.stylesheet(call)),
+        ICON.encode("ascii"): (READ, lambda own, call: own.pages.icon(call)),
+        b"/.well-known/pomerium/jwks.json": (READ, _jwks),
+        b"/.pomerium": (READ, lambda *_: redirect("/.pomerium/")),
+        b"/.pomerium/": (READ, _who),
+        b"/.pomerium/sign_in": (READ, _sign_in),
+        b"/.pomerium/sign_out": ((*READ, b"POST"), _sign_out),
+        b"/.pomerium/callback/": ((b"GET",), _callback),
+    }
+    """Every page: its methods, and what answers. The object has none of it, or it would know
+    itself and never go without the collector's help."""

@@ -28,8 +28,9 @@ from jwt.algorithms import RSAAlgorithm
 from pomeriumd.crypto.keys import OwnKeys, SharedKeys
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.crypto.tokens import sign
-from pomeriumd.daemon.build import build
+from pomeriumd.daemon.build import building
 from pomeriumd.http.limits import Limits
+from pomeriumd.pieces import finish
 from pomeriumd.session.claims import session_claims
 from pomeriumd.session.handoff import Handoff, seal_handoff
 from tests.support.browser import APP, AUTH, ROUTES, WIKI, Browser, SignInCase
@@ -705,7 +706,7 @@ class CachedTests(ProviderCase):
         )
         for rules, wanted in policies:
             settings = make_settings(route(**rules), state_dir=self.rig.settings.state_dir)
-            self.rig.front.generation = build(settings, SHARED, self.rig.world, Limits())
+            self.rig.front.swap(finish(building(settings, SHARED, self.rig.world, Limits())))
             self.assertEqual(self.status_of(APP, token), wanted, rules)
 
     def test_time_is_judged_at_every_request(self) -> None:

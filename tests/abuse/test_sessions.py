@@ -23,8 +23,9 @@ from twisted.web.server import NOT_DONE_YET
 from pomeriumd.crypto.keys import KeyRing, OwnKeys, SharedKeys
 from pomeriumd.crypto.seal import seal
 from pomeriumd.crypto.urls import sign_url
-from pomeriumd.daemon.build import build
+from pomeriumd.daemon.build import building
 from pomeriumd.http.limits import Limits
+from pomeriumd.pieces import finish
 from pomeriumd.session.provider import ProviderSession, open_provider, seal_provider
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.token import decode
@@ -616,7 +617,7 @@ class ChanceTests(SessionCase):
         """Ids, secrets, nonces: each draw is 16 bytes or more, and all of a sort differ."""
         counted = Counted()
         world = attrs.evolve(self.rig.world, random=counted)
-        self.rig.front.generation = build(self.rig.settings, SHARED, world, Limits())
+        self.rig.front.swap(finish(building(self.rig.settings, SHARED, world, Limits())))
         seen: dict[str, set[str]] = {name: set() for name in self.VARIANTS}
         for _ in range(30):
             for name, value in self.values().items():

@@ -198,6 +198,7 @@ class PiecesTests(SynchronousTestCase):
             hello,
         ):
             server = SSL.Connection(STORE.base(), None)
+            STORE.begin(server)
             server.set_accept_state()
             server.bio_write(pieces[:first] + between + pieces[first:])
             with self.assertRaises(SSL.Error):

@@ -33,7 +33,7 @@ def by(kind: str, text: str) -> Route:
 
 def winner(routes: list[Route], path: str, host: str = APP) -> int | None:
     """Return the position of the route that takes a request."""
-    found = RouteTable(routes).find(host.encode(), path.encode())
+    found = RouteTable.of(routes).find(host.encode(), path.encode())
     return None if found is None else routes.index(found)
 
 
@@ -170,7 +170,7 @@ class FindTests(SynchronousTestCase):
         """A path that only another host's route takes is not found."""
         routes = [route(path="/a"), route("b.example")]
         self.assertIsNone(winner(routes, "/b"))
-        self.assertIsNone(RouteTable([]).find(b"b.example", b"/"))
+        self.assertIsNone(RouteTable.of([]).find(b"b.example", b"/"))
 
     def test_ipv6(self) -> None:
         """A host that is an address is found in brackets, as requests have it."""
@@ -178,7 +178,7 @@ class FindTests(SynchronousTestCase):
 
     def test_cost_does_not_grow_with_hosts(self) -> None:
         """A look-up reads the routes of its own host and no others."""
-        table = RouteTable([route(f"{n}.example", prefix=f"/{n}") for n in range(500)])
+        table = RouteTable.of([route(f"{n}.example", prefix=f"/{n}") for n in range(500)])
         self.assertEqual(len(table._hosts[b"7.example"].under), 1)
         found = table.find(b"499.example", b"/499/x")
         assert found is not None
@@ -186,14 +186,14 @@ class FindTests(SynchronousTestCase):
 
     def test_cost_does_not_grow_with_segments(self) -> None:
         """A path of thousands of segments is tried at the sizes of prefixes alone."""
-        table = RouteTable([route(prefix="/a"), route(prefix="/b/c"), route(prefix="/d/e/")])
+        table = RouteTable.of([route(prefix="/a"), route(prefix="/b/c"), route(prefix="/d/e/")])
         self.assertEqual(table._hosts[APP.encode()].sizes, (5, 3))
         self.assertIsNone(table.find(APP.encode(), b"/x" * 8000))
 
     def test_has_its_own_policy(self) -> None:
         """Two routes of one host have each their own rules."""
         open_, closed = route(path="/a", allow_any_authenticated_user=True), route()
-        table = RouteTable([open_, closed])
+        table = RouteTable.of([open_, closed])
         who = Identity(issuer="https://id.example", subject="1")
         for path, admitted in ((b"/a", True), (b"/b", False)):
             found = table.find(APP.encode(), path)
@@ -234,7 +234,7 @@ class CanonicalTests(SynchronousTestCase):
         }
         for (kind, text), wanted in rows.items():
             with self.subTest(wanted), self.assertRaises(SettingsError) as caught:
-                RouteTable([by(kind, text)])
+                RouteTable.of([by(kind, text)])
             self.assertEqual(str(caught.exception), f"1 problem in the settings:\n  {wanted}")
 
 
@@ -254,7 +254,7 @@ class ReadingTests(SynchronousTestCase):
         """/admin;x is /admin to a servlet: with another route for it, nobody gets it."""
         for path in ("/admin;x", "/admin;x=1/users", "/admin;", "/admin;a;b/c"):
             with self.assertRaises(BadMessage, msg=path):
-                RouteTable(self.ROUTES).find(APP.encode(), path.encode())
+                RouteTable.of(self.ROUTES).find(APP.encode(), path.encode())
 
     def test_a_parameter_that_changes_no_route_is_let_be(self) -> None:
         """Applications that use them keep them."""
@@ -297,12 +297,12 @@ class OriginsTests(SynchronousTestCase):
 
     def test_hosts(self) -> None:
         """Every host is listed once, as requests name it."""
-        table = RouteTable([route(), route(path="/a"), route("b.example", port=8443)])
+        table = RouteTable.of([route(), route(path="/a"), route("b.example", port=8443)])
         self.assertEqual(table.hosts, {b"app.example.com", b"b.example"})
 
     def test_only_the_origins_of_routes(self) -> None:
         """Scheme, host and port must all be those of one route."""
-        table = RouteTable([route(), route("b.example", port=8443)])
+        table = RouteTable.of([route(), route("b.example", port=8443)])
         self.assertTrue(table.origin_known("https", APP, 443))
         self.assertTrue(table.origin_known("https", "b.example", 8443))
         for scheme, host, port in (

@@ -19,6 +19,7 @@ from twisted.trial.unittest import TestCase
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import Pages
+from pomeriumd.authenticate.renewal import Renewals
 from pomeriumd.authenticate.service import Authenticate, AuthenticateSite
 from pomeriumd.crypto.keys import OwnKeys, SharedKeys
 from pomeriumd.errors import LoginFailed, ProviderError
@@ -154,6 +155,7 @@ class World(TestCase):
             shared_keys=SHARED,
             own_keys=OWN,
             provider=self.provider,
+            renewals=Renewals(provider=self.provider, now=lambda: self.time),
             pages=Pages(),
             now=lambda: self.time,
             random=os.urandom,
@@ -409,6 +411,7 @@ class LinkTests(World):
             shared_keys=SHARED,
             own_keys=OWN,
             provider=self.provider,
+            renewals=Renewals(provider=self.provider, now=lambda: self.time),
             pages=Pages(),
             now=lambda: self.time,
             random=os.urandom,

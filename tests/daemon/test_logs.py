@@ -361,6 +361,18 @@ class AccessLogTests(SynchronousTestCase):
             ],
         )
 
+    def test_another_level(self) -> None:
+        """A level that changes holds at once, for events and for access lines."""
+        seen = []
+        for level in ("error", "info", "warn"):
+            self.observer.set_level(level)
+            self.observer({"log_level": LogLevel.warn, "log_format": "w", "log_time": NOON})
+            self.log.record(entry())
+            self.log.flush()
+            seen.append([line["message"] for line in self.sink.lines])
+            self.sink.writes.clear()
+        self.assertEqual(seen, [[], ["w", "http-request"], ["w"]])
+
     def test_not_below_its_level(self) -> None:
         """log_level: warn wants no line for each request."""
         log = LineObserver(self.sink, level="warn").access_log(self.clock)

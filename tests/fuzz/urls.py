@@ -182,7 +182,9 @@ def _routes(octets: bytes) -> None:
     line, _, other = octets.partition(b"\n")
     try:
         text = line.decode("utf-8")
-        table = RouteTable([Route.of(route(path="/" + text)), Route.of(route(prefix="/" + text))])
+        table = RouteTable.of(
+            [Route.of(route(path="/" + text)), Route.of(route(prefix="/" + text))]
+        )
     except (UnicodeDecodeError, SettingsError):
         return
     exact, prefix = table.routes

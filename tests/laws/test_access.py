@@ -98,7 +98,7 @@ class RouteTests(SynchronousTestCase):
         wanted = scan(table, host, path)
         ambiguous = scan(table, host, re.sub(rb";[^/]*", b"", path)) != wanted
         try:
-            found = RouteTable(routes).find(host.encode(), path)
+            found = RouteTable.of(routes).find(host.encode(), path)
         except BadMessage:
             self.assertTrue(ambiguous)
             return

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import Clock
 
-from pomeriumd.net.peer import Peer
 from pomeriumd.net.server import ServerConnection
 from tests.support.crossing import PUBLIC
 from tests.support.laws import examples
@@ -49,21 +48,14 @@ class Exchanges(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rig = Rig(PUBLIC, upstream_max_connections=MOST, connector=self.connector)
-        self.network = Network(self.rig.clock)
+        clock = Clock()
+        self.network = Network(clock)
+        self.rig = Rig(PUBLIC, upstream_max_connections=MOST, connector=self.network, clock=clock)
         self.clients: list[Client] = []
         self.gone: list[Client] = []
         self.applications: list[Application] = []
         self.book: dict[int, Asked] = {}
         self.stay = False
-
-    def connector(self, peer: Peer) -> IStreamClientEndpoint:
-        """Stand for the network, which needs the rig's clock."""
-        return self.network(peer)
-
-        for _ in range(CLIENTS - 1):
-            self.come(old=False)
-        return None
 
     def come(self, *, old: bool) -> None:
         """Let a client connect."""

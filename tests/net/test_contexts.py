@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import weakref
 
 from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.hazmat.primitives.serialization import (
@@ -50,6 +52,7 @@ def met(
     if session is not None:
         client.set_session(session)
     server = SSL.Connection(store.base(), None)
+    store.begin(server)
     server.set_accept_state()
     shake(client, server)
     return client, server
@@ -226,6 +229,23 @@ class TermsTests(SynchronousTestCase):
         wanted = 0x1 | 0x2  # SSL_MODE_ENABLE_PARTIAL_WRITE, ..._ACCEPT_MOVING_WRITE_BUFFER
         fresh = CertificateStore.of([leaf("a.test").pair()], NOW)
         self.assertEqual(fresh.base().set_mode(0) & wanted, wanted)
+
+
+class LifeTests(SynchronousTestCase):
+    """A store goes with its generation."""
+
+    def test_it_goes_without_the_collector(self) -> None:
+        """Nothing that it made knows it, so it is freed with the last handshake by it."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        store = CertificateStore.of([leaf("a.test").pair(), leaf("b.test").pair()], NOW)
+        gone = weakref.ref(store)
+        server = SSL.Connection(store.base(), None)
+        store.begin(server)
+        del store
+        self.assertIsNotNone(gone())
+        server.set_app_data(None)
+        self.assertIsNone(gone())
 
 
 class RefusalTests(SynchronousTestCase):

@@ -264,6 +264,20 @@ class RoomTests(Case):
             ],
         )
 
+    def test_another_bound(self) -> None:
+        """A full port that may have more goes on at once; one that may have fewer cuts nobody."""
+        port = self.listen(most=2)
+        for _ in range(4):
+            self.connect(port)
+        self.reactor.turns(3)
+        self.assertEqual(port.open, 2)
+        port.allow(3)
+        self.reactor.turns(3)
+        self.assertEqual(port.open, 3)
+        port.allow(1)
+        self.reactor.turns(3)
+        self.assertEqual((port.open, port in self.reactor.readers), (3, False))
+
     def test_slack(self) -> None:
         """A large port that was full waits until one in twenty has left: no line per client."""
         observer = self.logged()

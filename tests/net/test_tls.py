@@ -432,6 +432,9 @@ class Scripted:
         done: bool = self.take("shutdown")
         return done
 
+    def set_app_data(self, data: object) -> None:
+        """There is none."""
+
     def get_servername(self) -> None:
         """None was asked for."""
 

@@ -26,6 +26,7 @@ from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.peer import Peer, TLSPolicy
 from pomeriumd.net.upstream import IDLE_SECONDS, UpstreamConnection
 from pomeriumd.net.upstreams import Upstreams
+from pomeriumd.pieces import finish
 from tests.support.upstreams import MemoryUpstreams
 
 PEER = Peer(host="10.0.0.1", port=8080)
@@ -76,7 +77,7 @@ class UpstreamCase(SynchronousTestCase):
         self.clock = Clock()
         self.memory = MemoryUpstreams()
         self.deadlines = Deadlines(self.clock)
-        self.upstreams = Upstreams(self.memory, Limits(), self.deadlines, self.clock, 2)
+        self.upstreams = Upstreams(Limits(), self.deadlines, self.clock, 2)
 
     def tearDown(self) -> None:
         """No timer may be left once all connections are gone."""
@@ -86,7 +87,7 @@ class UpstreamCase(SynchronousTestCase):
 
     def lease(self, peer: Peer = PEER, *, fresh: bool = False) -> UpstreamConnection:
         """Lease a connection that is there at once."""
-        leased = self.upstreams.lease(peer, fresh=fresh)
+        leased = self.upstreams.lease(peer, self.memory(peer), fresh=fresh)
         return self.successResultOf(leased) if isinstance(leased, Deferred) else leased
 
     def get(self, connection: UpstreamConnection) -> HeardAnswer:
@@ -147,7 +148,7 @@ class LeaseTests(UpstreamCase):
         self.assertEqual(self.upstreams.idle, 1)
         self.lease()
         self.lease()
-        waiting = self.upstreams.lease(PEER)
+        waiting = self.upstreams.lease(PEER, self.memory(PEER))
         assert isinstance(waiting, Deferred)
         self.assertEqual(len(self.memory.opened), 3)
         self.pass_time(11)
@@ -178,7 +179,7 @@ class LeaseTests(UpstreamCase):
         """When both connections are in use the third lease waits for the first to come free."""
         heard = self.get(self.lease())
         self.lease()
-        waiting = self.upstreams.lease(PEER)
+        waiting = self.upstreams.lease(PEER, self.memory(PEER))
         assert isinstance(waiting, Deferred)
         self.assertNoResult(waiting)
         self.memory.opened[0].sends(OK)
@@ -189,7 +190,7 @@ class LeaseTests(UpstreamCase):
         """Waiting has an end, and the connection that comes free later is not lost."""
         self.get(self.lease())
         self.lease()
-        waiting = self.upstreams.lease(PEER)
+        waiting = self.upstreams.lease(PEER, self.memory(PEER))
         assert isinstance(waiting, Deferred)
         self.clock.advance(module.CONNECT_SECONDS)
         self.failureResultOf(waiting, UpstreamTimeout)
@@ -202,12 +203,12 @@ class LeaseTests(UpstreamCase):
         self.lease()
         self.lease()
         with self.assertRaises(UpstreamBusy):
-            self.upstreams.lease(PEER)
+            self.upstreams.lease(PEER, self.memory(PEER))
 
     def test_a_connection_that_cannot_be_made(self) -> None:
         """The log learns what was tried and why it failed."""
         self.memory.refuse = True
-        leased = self.upstreams.lease(PEER)
+        leased = self.upstreams.lease(PEER, self.memory(PEER))
         assert isinstance(leased, Deferred)
         error = self.failureResultOf(leased, UpstreamUnreachable).value
         self.assertEqual(
@@ -219,7 +220,7 @@ class LeaseTests(UpstreamCase):
     def test_a_connection_that_takes_too_long(self) -> None:
         """Connecting has an end."""
         self.memory.hold = True
-        leased = self.upstreams.lease(PEER)
+        leased = self.upstreams.lease(PEER, self.memory(PEER))
         assert isinstance(leased, Deferred)
         self.clock.advance(module.CONNECT_SECONDS)
         self.failureResultOf(leased, UpstreamTimeout)
@@ -363,3 +364,88 @@ class EndTests(UpstreamCase):
         """The private key of a peer's TLS policy stands in no text."""
         peer = attrs.evolve(PEER, tls=TLSPolicy(server_name="a", client_key=b"hush"))
         self.assertNotIn("hush", repr(peer))
+
+
+OTHER = attrs.evolve(PEER, port=8081)
+
+
+class KeepTests(UpstreamCase):
+    """What a new generation changes for the connections that are there."""
+
+    def keep(self, *peers: Peer, most: int = 2) -> None:
+        """Have these peers, and do all that follows from it."""
+        finish(self.upstreams.keep(set(peers), most))
+
+    def test_a_pool_lives_on(self) -> None:
+        """An idle connection to a peer that stays is used again."""
+        self.get(self.lease())
+        self.memory.last.sends(OK)
+        self.keep(PEER)
+        self.lease()
+        self.assertEqual(len(self.memory.opened), 1)
+
+    def test_a_peer_that_is_gone_leaves_nothing_idle(self) -> None:
+        """What lies idle is closed, what is leased when it comes free; nothing is kept of it."""
+        self.get(self.lease(OTHER))
+        self.get(self.lease(OTHER))
+        self.memory.opened[0].sends(OK)
+        self.keep(PEER)
+        self.assertEqual([server.gone for server in self.memory.opened], [True, False])
+        self.memory.opened[1].sends(OK)
+        self.assertEqual([server.gone for server in self.memory.opened], [True, True])
+        for server in self.memory.opened:
+            server.closes()
+        self.assertEqual(self.upstreams._lines, {})
+
+    def test_who_began_before_gets_there(self) -> None:
+        """An exchange of the generation before may lease; its connection serves it alone."""
+        self.keep(PEER)
+        heard = self.get(self.lease(OTHER))
+        self.memory.last.sends(OK)
+        self.assertEqual(heard.told[-1], ("end", ()))
+        self.assertTrue(self.memory.last.gone)
+
+    def test_a_peer_that_comes_back(self) -> None:
+        """Its connections lie idle again."""
+        connection = self.lease(OTHER)
+        self.keep(PEER)
+        self.keep(PEER, OTHER)
+        self.get(connection)
+        self.memory.last.sends(OK)
+        self.assertIs(self.lease(OTHER), connection)
+
+    def test_more_are_allowed(self) -> None:
+        """Whoever waits in line where there is room now gets a connection at once."""
+        self.lease()
+        self.lease()
+        waiting = [self.wait() for _ in range(3)]
+        self.keep(PEER, most=4)
+        self.successResultOf(waiting[0])
+        self.successResultOf(waiting[1])
+        self.assertNoResult(waiting[2])
+        self.assertEqual(len(self.memory.opened), 4)
+
+    def test_fewer_are_allowed(self) -> None:
+        """Idle ones close at once, others when they come free, until there are so few."""
+        leased = [self.lease() for _ in range(2)]
+        waiting = self.wait()
+        self.keep(PEER, most=1)
+        self.assertNoResult(waiting)
+        for connection, server in zip(leased, tuple(self.memory.opened), strict=True):
+            self.get(connection)
+            server.sends(OK)
+        self.assertEqual([server.gone for server in self.memory.opened], [True, False])
+        self.successResultOf(waiting)
+
+    def wait(self) -> Deferred[UpstreamConnection]:
+        """Stand in line; whoever is left there in the end leaves."""
+        asked = self.upstreams.lease(PEER, self.memory(PEER))
+        assert isinstance(asked, Deferred)
+        line: Deferred[UpstreamConnection] = asked
+
+        def leave() -> None:
+            line.addErrback(lambda _: None)
+            line.cancel()
+
+        self.addCleanup(leave)
+        return line

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from typing import Any
 
 from OpenSSL import SSL
+from OpenSSL._util import lib
 from service_identity import CertificateError, VerificationError
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -105,6 +107,38 @@ class UpstreamTests(SynchronousTestCase):
         creator = client_options(server_name="up.test", place="policy[0]")
         ours, _ = self.meet(creator, serving(leaf("up.test")))
         self.assertEqual(ours.lost, [SSL.Error])
+
+    def test_the_authorities_are_read_once(self) -> None:
+        """
+        Peers that are alike but for the name share one context; others share the authorities.
+
+        It goes with the last of them. The private attribute of pyOpenSSL is pinned by this.
+        """
+        ca, us = authority().pem, leaf("us.test")
+        one, two = (
+            client_options(server_name=name, custom_ca=ca, place="p")
+            for name in ("a.test", "b.test")
+        )
+        other = client_options(
+            server_name="a.test",
+            custom_ca=ca,
+            client_cert=us.pem,
+            client_key=us.key_pem,
+            place="p",
+        )
+        assert isinstance(one, Verified)
+        assert isinstance(two, Verified)
+        assert isinstance(other, Verified)
+        self.assertIs(one._options, two._options)
+        stores = {
+            lib.SSL_CTX_get_cert_store(it._options.getContext()._context) for it in (one, other)
+        }
+        self.assertEqual(len(stores), 1)
+        gone = weakref.ref(one._options)
+        del one
+        self.assertIsNotNone(gone())
+        del two
+        self.assertIsNone(gone())
 
     def test_the_reason_is_told(self) -> None:
         """The protocol learns which name was wanted; no name at all is a reason too."""

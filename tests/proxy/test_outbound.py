@@ -69,7 +69,7 @@ def outbound(
         to=to or UpstreamURL("http", "10.0.0.1", 8080),
         **keys,
     )
-    return Outbound(route, settings)
+    return Outbound(route, settings.headers, settings.cookie_name)
 
 
 def request(*fields: Field, path: bytes = b"/", query: bytes | None = None, **more: Any) -> Request:

@@ -152,6 +152,7 @@ def meet(
     if offered:
         client.set_alpn_protos(list(offered))
     server = SSL.Connection(store.base(), None)
+    store.begin(server)
     server.set_accept_state()
     hello = True
     for _ in range(12):

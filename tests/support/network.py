@@ -197,7 +197,7 @@ class Network:
     links: list[Link] = attrs.Factory(list)
     held: list[tuple[Deferred[IProtocol], IProtocolFactory]] = attrs.Factory(list)
 
-    def __call__(self, peer: Peer) -> IStreamClientEndpoint:
+    def __call__(self, peer: Peer, place: str = "") -> IStreamClientEndpoint:
         """Return an endpoint."""
         return _Endpoint(self)
 

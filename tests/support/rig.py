@@ -19,12 +19,13 @@ from zope.interface import implementer
 
 from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.daemon.access_log import AccessEntry
-from pomeriumd.daemon.build import World, build, times
+from pomeriumd.daemon.build import World, building
 from pomeriumd.daemon.front import Front
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.server import ServerConnection
 from pomeriumd.net.upstreams import Connector, Upstreams
+from pomeriumd.pieces import finish
 from pomeriumd.proxy.path import Edge
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.token import encode
@@ -70,10 +71,11 @@ class Rig:
         *routes: RouteSettings,
         agent: IAgent | None = None,
         connector: Connector | None = None,
+        clock: Clock | None = None,
         **more: Any,
     ) -> None:
         self.settings = make_settings(*routes, **more)
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.clock.advance(NOW)
         self.set_by = 0.0
         """Seconds by which the time of day was set; timers go by the clock alone."""
@@ -84,27 +86,28 @@ class Rig:
             clock=self.clock,
             now=self.now,
             random=Chance(),
+            connector=connector or self.upstreams,
         )
         limits, deadlines = Limits(), Deadlines(self.clock)
+        self.pools = Upstreams(
+            limits, deadlines, self.clock, self.settings.upstream_max_connections
+        )
         self.front = Front(
-            generation=build(self.settings, SHARED, self.world, limits),
-            edge=Edge(
-                upstreams=Upstreams(
-                    connector or self.upstreams,
-                    limits,
-                    deadlines,
-                    self.clock,
-                    self.settings.upstream_max_connections,
-                ),
-                now=self.now,
-                clock=self.clock.seconds,
-            ),
+            built=finish(building(self.settings, SHARED, self.world, limits)),
+            edge=Edge(upstreams=self.pools, now=self.now, clock=self.clock.seconds),
             limits=limits,
-            times=times(self.settings),
             deadlines=deadlines,
             record=self.logged.append,
             run_id="rig",
         )
+
+    def reload(self, *routes: RouteSettings, **more: Any) -> None:
+        """Put new settings in force, as a reload does; what is not given is as in any settings."""
+        self.settings = make_settings(*routes, **more)
+        front = self.front
+        front.swap(finish(building(self.settings, SHARED, self.world, front.limits, front.built)))
+        most = self.settings.upstream_max_connections
+        finish(self.pools.keep(front.built.endpoints.keys(), most))
 
     def now(self) -> float:
         """Return seconds since the epoch."""

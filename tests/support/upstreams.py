@@ -61,7 +61,7 @@ class MemoryUpstreams:
     hold: bool = False
     held: list[tuple[Peer, IProtocolFactory, Deferred[IProtocol]]] = attrs.Factory(list)
 
-    def __call__(self, peer: Peer) -> IStreamClientEndpoint:
+    def __call__(self, peer: Peer, place: str = "") -> IStreamClientEndpoint:
         """Return an endpoint of this peer."""
         return _Endpoint(self, peer)
 
