@@ -1,12 +1,14 @@
-"""The limit of open files: raised as far as the settings ask, and said when it cannot be."""
+"""The limit of open files: raised as far as it may be, and said when that is not enough."""
 
 from __future__ import annotations
 
 import resource
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.daemon.descriptors import needed, provide
+from pomeriumd.daemon.descriptors import needed, provide, share
 from pomeriumd.errors import Exhausted
 from pomeriumd.net.peer import Peer
 from tests.support.logged import Logged
@@ -27,15 +29,16 @@ class ProvideTests(SynchronousTestCase):
         """Return the soft limit and the hard one."""
         return resource.getrlimit(resource.RLIMIT_NOFILE)
 
-    def test_raised_to_what_is_wanted(self) -> None:
-        """The soft limit is raised, and the hard one is left alone."""
-        provide(600)
-        self.assertEqual((self.limit(), self.logged.lines()), ((600, HARD), []))
-
-    def test_never_lowered(self) -> None:
-        """More than is wanted is fine."""
+    def test_raised_to_the_hard_limit(self) -> None:
+        """The soft limit becomes the hard one, which is left alone, however little is wanted."""
         provide(100)
-        self.assertEqual((self.limit(), self.logged.lines()), ((512, HARD), []))
+        self.assertEqual((self.limit(), self.logged.lines()), ((HARD, HARD), []))
+
+    def test_it_is_so_already(self) -> None:
+        """A limit that cannot be raised is no reason to say anything."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (HARD, HARD))
+        provide(HARD)
+        self.assertEqual((self.limit(), self.logged.lines()), ((HARD, HARD), []))
 
     def test_the_hard_limit_is_in_the_way(self) -> None:
         """It is raised to the hard limit, and the log says what to do."""
@@ -54,3 +57,18 @@ class ProvideTests(SynchronousTestCase):
         peers = {Peer(host="10.0.0.1", port=port) for port in range(3)}
         self.assertEqual(needed(10_000, 256, peers), 10_000 + 3 * 256 + 64)
         self.assertEqual(needed(100, 256, peers), 100 + 100 + 64)
+
+
+class ShareTests(SynchronousTestCase):
+    """share() is what each worker may have of a number that is for all."""
+
+    @given(st.integers(1, 1_000_000), st.integers(1, 1024))
+    def test_all_parts_together(self, most: int, workers: int) -> None:
+        """Nobody has none, and together they have all, and less than one each too many."""
+        part = share(most, workers)
+        self.assertGreaterEqual(part, 1)
+        self.assertTrue(most <= part * workers < most + workers)
+
+    def test_one_worker_has_all(self) -> None:
+        """Where there is one it is the whole."""
+        self.assertEqual(share(10_000, 1), 10_000)
