@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 from collections.abc import Callable
 
@@ -377,4 +378,20 @@ def directory(found: object) -> str:
     value = text(found)
     if not value.startswith("/"):
         raise Unfit(f"want an absolute path, got {shown(value)}")
+    return value
+
+
+SOCKET_PATH_SIZE = 107
+"""Bytes of a unix socket's path: ``sun_path`` without its end. unix(7)."""
+
+
+def socket_path(found: object) -> str:
+    """Return an absolute path that a unix socket can have."""
+    value = directory(found)
+    size = len(os.fsencode(value))
+    if size > SOCKET_PATH_SIZE:
+        raise Unfit(
+            f"want at most {SOCKET_PATH_SIZE} bytes, which is all that a socket's path can have, "
+            f"got {size}: {shown(value)}; name a shorter one in control_socket"
+        )
     return value

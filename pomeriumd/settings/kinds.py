@@ -23,6 +23,7 @@ CookieName = Annotated[str, Reads(fields.cookie_name, "name")]
 Path = Annotated[str, Reads(fields.path, "path")]
 Regex = Annotated[str, Reads(patterns.path_regex, "regular expression")]
 Directory = Annotated[str, Reads(fields.directory, "directory")]
+SocketPath = Annotated[str, Reads(fields.socket_path, "path")]
 Algorithm = Annotated[str, Reads(fields.algorithm, "algorithm")]
 
 Services = Annotated[

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pomeriumd.settings.check import check
+from pomeriumd.errors import SettingsError
+from pomeriumd.settings.check import check, structure
+from pomeriumd.settings.keys import GLOBAL_KEYS
 from pomeriumd.settings.model import Settings
-from pomeriumd.settings.sources import gather
+from pomeriumd.settings.node import placed
+from pomeriumd.settings.sources import CONTROL, SOCKET, gather, outline
 
 
 def load(path: str, environment: Mapping[str, str]) -> Settings:
@@ -22,3 +25,32 @@ def load(path: str, environment: Mapping[str, str]) -> Settings:
             is not in it: say it once, above.
     """
     return check(gather(path, environment))
+
+
+SYSTEMD_DIRECTORIES = ("/run/pomerium", "/var/lib/pomerium")
+"""What ``RuntimeDirectory=`` and ``StateDirectory=`` of our unit make: the daemon has them in
+its environment, and who asks it from a shell has not."""
+
+
+def control_sockets(path: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """
+    Return where the control socket of a daemon with this file may be, the likeliest first.
+
+    No file that the settings name is opened, and nothing else of them need be right: who asks
+    how the daemon is may not read its secrets, and may be about to mend its settings.
+
+    Raises:
+        SettingsError: the file cannot be read, or what it says of this cannot be used.
+    """
+    tree = placed(outline(path, environment))
+    if not isinstance(tree.value, Mapping):
+        raise SettingsError([tree.problem("want a map of settings")])
+    found = tree.entries.get(CONTROL)
+    if found is None:
+        structure(tree.entries["state_dir"], GLOBAL_KEYS["state_dir"].type)
+        raise SettingsError([tree.problem(f"{CONTROL}: missing")])
+    own: str = structure(found, GLOBAL_KEYS[CONTROL].type)
+    if not found.where.startswith("environment ") and not found.name:
+        return (own,)
+    others = (f"{directory}/{SOCKET}" for directory in SYSTEMD_DIRECTORIES)
+    return tuple(dict.fromkeys((own, *others)))

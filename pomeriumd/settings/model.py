@@ -36,6 +36,7 @@ from pomeriumd.settings.kinds import (
     ServiceOrigin,
     Services,
     SigningKeyPEM,
+    SocketPath,
     Text,
     Wait,
     WaitOrForever,
@@ -290,3 +291,13 @@ class Settings:
             example="/var/lib/pomerium",
         ),
     ]
+    control_socket: Annotated[
+        SocketPath | None,
+        Doc(
+            "The unix socket where `pomeriumd status` and `pomeriumd reload` ask; for our user and "
+            "root alone. At most 107 bytes.",
+            default="`$RUNTIME_DIRECTORY/control.sock`, else `control.sock` in `state_dir`",
+            example="/run/pomerium/control.sock",
+        ),
+    ] = None
+    """None where no file was read."""

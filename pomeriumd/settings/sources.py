@@ -36,6 +36,10 @@ LARGEST_FILE = 4 * 1024 * 1024
 LARGEST_NAMED = 1024 * 1024
 """Bytes of a certificate or secret file: all roots of a system are a fifth of it."""
 
+CONTROL = "control_socket"
+SOCKET = "control.sock"
+"""What the control socket is called in a directory of ours."""
+
 PAIRS = "certificates"
 ROUTE_LISTS = ("policy", "routes")
 
@@ -47,6 +51,20 @@ def gather(path: str, environment: Mapping[str, str]) -> Node:
     Args:
         path: of the settings file. Paths in it count from its directory.
         environment: of the process; an empty variable counts as none.
+
+    Raises:
+        SettingsError: the file itself cannot be read or is malformed.
+    """
+    tree = outline(path, environment)
+    if not isinstance(tree.value, Mapping):
+        return tree
+    directory = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - a text is all we want
+    return Node(_with_files(dict(tree.value), directory))
+
+
+def outline(path: str, environment: Mapping[str, str]) -> Node:
+    """
+    Return the tree as :func:`gather` does, without opening any file that it names.
 
     Raises:
         SettingsError: the file itself cannot be read or is malformed.
@@ -64,9 +82,10 @@ def gather(path: str, environment: Mapping[str, str]) -> Node:
         return tree
     found = _over(dict(entries), _from_environment(environment))
     found.setdefault("state_dir", _state_dir(environment))
-    directory = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - as above
+    if CONTROL not in found:
+        found |= _control_socket(environment, found["state_dir"])
     # No line: the whole begins on the first one, and that is where nothing is missing.
-    return Node(_with_files(found, directory))
+    return Node(found)
 
 
 def reason(error: OSError) -> str:
@@ -192,6 +211,17 @@ def _state_dir(environment: Mapping[str, str]) -> Node:
         Unreadable("missing; want it here, or STATE_DIRECTORY or HOME in the environment"),
         "",
     )
+
+
+def _control_socket(environment: Mapping[str, str], state_dir: Node) -> dict[str, Node]:
+    """Return where the control socket is, in what systemd made for us or in the state."""
+    given = environment.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    if given:
+        return {CONTROL: Node(f"{given}/{SOCKET}", "environment RUNTIME_DIRECTORY")}
+    parent = state_dir.value
+    if not isinstance(parent, str) or not parent.startswith("/") or not parent.isprintable():
+        return {}  # that is a problem of state_dir, and one is enough
+    return {CONTROL: Node(f"{parent}/{SOCKET}", state_dir.where, "state_dir")}
 
 
 def _with_files(entries: dict[str, Node], directory: str) -> dict[str, Node]:

@@ -17,7 +17,7 @@ from pomeriumd.errors import SettingsError
 from pomeriumd.settings.check import check
 from pomeriumd.settings.fields import ASYMMETRIC, written
 from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS, file_forms
-from pomeriumd.settings.load import load
+from pomeriumd.settings.load import control_sockets, load
 from pomeriumd.settings.model import RouteSettings, Settings
 from pomeriumd.settings.trees import parse
 from tests.support.settings_files import COOKIE_SECRET, SHARED_SECRET, minimal, pair, route, yaml
@@ -133,6 +133,45 @@ class ExampleTests(SynchronousTestCase):
         texts = {problem.text.partition(" ")[2] for problem in caught.exception.problems}
         self.assertEqual(texts, {"cannot be read: no such file or directory"})
         self.assertEqual(len(caught.exception.problems), 5)
+
+
+class ControlSocketsTests(SynchronousTestCase):
+    """control_sockets() says where to ask a daemon with such a file."""
+
+    def places(self, text: str, environment: dict[str, str] | None = None) -> tuple[str, ...]:
+        """Return where to look for a file of this text."""
+        place = Path(self.enterContext(tempfile.TemporaryDirectory())) / "config.yaml"
+        place.write_text(text)
+        return control_sockets(str(place), environment or {"HOME": "/h"})
+
+    def test_the_setting(self) -> None:
+        """What the file says is the only place."""
+        self.assertEqual(self.places("control_socket: /run/a.sock"), ("/run/a.sock",))
+
+    def test_no_setting(self) -> None:
+        """Else where the daemon would have it by itself, and then where systemd has it."""
+        systemd = ("/run/pomerium/control.sock", "/var/lib/pomerium/control.sock")
+        self.assertEqual(self.places("state_dir: /s"), ("/s/control.sock", *systemd))
+        self.assertEqual(
+            self.places("state_dir: /s", {"RUNTIME_DIRECTORY": "/run/pomerium"}), systemd
+        )
+
+    def test_nothing_else_need_be_right(self) -> None:
+        """Faulty settings, and secrets that cannot be read, are in nobody's way."""
+        text = "state_dir: /s\nnonsense: 1\ncookie_secret_file: /not/there\npolicy: 5"
+        self.assertEqual(self.places(text)[0], "/s/control.sock")
+
+    def test_what_cannot_be_used(self) -> None:
+        """A fault in what is needed is told with its place."""
+        for text, place in (
+            ("control_socket: a", "control_socket (line 1)"),
+            ("state_dir: a", "state_dir (line 1)"),
+            ("[]", ""),
+        ):
+            with self.assertRaises(SettingsError) as caught:
+                self.places(text)
+            (problem,) = caught.exception.problems
+            self.assertTrue(problem.place.startswith(place), problem)
 
 
 class LawTests(SynchronousTestCase):

@@ -212,6 +212,38 @@ class EnvironmentTests(SourceCase):
             state_dir=None,
         )
 
+    def test_control_socket(self) -> None:
+        """The settings' own, else in systemd's directory, else in that of the state."""
+        for environment, more, wanted in (
+            ({"CONTROL_SOCKET": "/e", "RUNTIME_DIRECTORY": "/r"}, {"control_socket": "/f"}, "/e"),
+            ({"RUNTIME_DIRECTORY": "/r"}, {"control_socket": "/f"}, "/f"),
+            ({"RUNTIME_DIRECTORY": "/r:/s"}, {}, "/r/control.sock"),
+            ({}, {"state_dir": "/v"}, "/v/control.sock"),
+            ({"STATE_DIRECTORY": "/a", "STATE_DIR": "/b"}, {}, "/b/control.sock"),
+        ):
+            self.assertEqual(self.load(environment, **more).control_socket, wanted)
+
+    def test_a_socket_path_that_is_too_long(self) -> None:
+        """The place is that of the directory, if it is the directory that is too long."""
+        for given, place in (
+            ({"control_socket": "/" + "a" * 107}, "control_socket"),
+            ({"control_socket": "/" + "\u00e4" * 53 + "a"}, "control_socket"),
+            ({"state_dir": "/" + "a" * 94}, "state_dir"),
+        ):
+            with self.assertRaises(SettingsError) as caught:
+                self.load({}, **given)
+            (problem,) = caught.exception.problems
+            self.assertEqual(problem.place.partition(" ")[0], place)
+            self.assertIn("want at most 107 bytes", problem.text)
+            self.assertTrue(problem.text.endswith("; name a shorter one in control_socket"))
+
+    def test_one_problem_of_a_faulty_state_dir(self) -> None:
+        """The socket that would be in it is not complained of as well."""
+        for given in ("relative", 5, ["a"]):
+            with self.assertRaises(SettingsError) as caught:
+                self.load({}, state_dir=given)
+            self.assertEqual(len(caught.exception.problems), 1)
+
 
 class NamedFileTests(SourceCase):
     """Keys that name files."""
