@@ -1,0 +1,94 @@
+"""
+What the daemon tells of itself: one document, made by the supervisor, read by the command line.
+
+Every field has a default: the two may be of different versions, right after an upgrade. No
+field holds a secret, and none holds what a client sent.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class GenerationStatus:
+    """The settings in force."""
+
+    digest: str = ""
+    """Of the settings: 16 hex digits."""
+    number: int = 0
+    """Counts from the start of the daemon."""
+    since: float = 0.0
+    """Seconds since the epoch, as every moment here."""
+    routes: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class ReloadStatus:
+    """How one reload ended."""
+
+    at: float = 0.0
+    outcome: str = ""
+    """``good``, ``same`` (nothing had changed) or ``refused``."""
+    error: str = ""
+    """Why it was refused: all problems, one a line."""
+    changes: tuple[str, ...] = ()
+    """What changed, in sentences."""
+
+
+@attrs.frozen(kw_only=True)
+class ListenerStatus:
+    """One listening socket."""
+
+    name: str = ""
+    """The setting that it is for."""
+    address: str = ""
+    from_: str = ""
+    """``bound`` by us, or handed over by ``systemd``."""
+
+
+@attrs.frozen(kw_only=True)
+class UpstreamStatus:
+    """Connections to applications, all pools of a worker together."""
+
+    idle: int = 0
+    busy: int = 0
+    opening: int = 0
+    waiting: int = 0
+    """Exchanges that wait for a connection."""
+
+
+@attrs.frozen(kw_only=True)
+class WorkerStatus:
+    """One process that serves."""
+
+    number: int = 0
+    pid: int = 0
+    """0 while there is none."""
+    state: str = ""
+    """``starting``, ``serving``, ``stopping`` or ``resting`` (it died, and waits to be started)."""
+    since: float = 0.0
+    """Since when it is in this state."""
+    restarts: int = 0
+    generation: int = 0
+    connections: int = 0
+    streams: int = 0
+    sessions: int = 0
+    """Sessions that it remembers to have verified."""
+    upstream: UpstreamStatus = UpstreamStatus()
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """All of it."""
+
+    version: str = ""
+    services: str = ""
+    pid: int = 0
+    started: float = 0.0
+    generation: GenerationStatus = GenerationStatus()
+    last_reload: ReloadStatus | None = None
+    listeners: tuple[ListenerStatus, ...] = ()
+    workers: tuple[WorkerStatus, ...] = ()
+    connections: int = 0
+    streams: int = 0
