@@ -1,1 +1,1 @@
-"""The command line: check, verify, demo."""
+"""The command line: check, status, reload, verify, demo."""

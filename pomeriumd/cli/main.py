@@ -11,6 +11,8 @@ import pomeriumd
 COMMANDS = {
     "check": "pomeriumd.cli.check",
     "demo": "pomeriumd.cli.demo.command",
+    "reload": "pomeriumd.cli.reload",
+    "status": "pomeriumd.cli.status",
     "verify": "pomeriumd.cli.verify.command",
 }
 """Each command, and the module whose ``command`` it is."""

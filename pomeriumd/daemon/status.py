@@ -7,7 +7,12 @@ field holds a secret, and none holds what a client sent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 
 @attrs.frozen(kw_only=True)
@@ -92,3 +97,47 @@ class Status:
     workers: tuple[WorkerStatus, ...] = ()
     connections: int = 0
     streams: int = 0
+
+
+def document(status: Status) -> dict[str, Any]:
+    """Return it as what JSON can hold."""
+    made: dict[str, Any] = _converter.unstructure(status)
+    return made
+
+
+def read(found: Mapping[str, Any]) -> Status:
+    """
+    Return what a document says; what is missing has its default, what is new is left out.
+
+    Raises:
+        ValueError: it is no such document.
+    """
+    try:
+        return _converter.structure(found, Status)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ValueError(f"no status: {error}") from error
+
+
+def read_reload(found: Mapping[str, Any]) -> ReloadStatus:
+    """
+    Return what a document says of one reload.
+
+    Raises:
+        ValueError: it is no such document.
+    """
+    try:
+        return _converter.structure(found, ReloadStatus)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ValueError(f"no outcome of a reload: {error}") from error
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+_FROM = {"from_": override(rename="from")}  # a word of Python's own
+_converter.register_structure_hook(
+    ListenerStatus,
+    make_dict_structure_fn(ListenerStatus, _converter, **_FROM),  # type: ignore[arg-type]
+)
+_converter.register_unstructure_hook(
+    ListenerStatus,
+    make_dict_unstructure_fn(ListenerStatus, _converter, **_FROM),  # type: ignore[arg-type]
+)

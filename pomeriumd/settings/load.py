@@ -27,8 +27,8 @@ def load(path: str, environment: Mapping[str, str]) -> Settings:
     return check(gather(path, environment))
 
 
-SYSTEMD_DIRECTORIES = ("/run/pomerium", "/var/lib/pomerium")
-"""What ``RuntimeDirectory=`` and ``StateDirectory=`` of our unit make: the daemon has them in
+SYSTEMD_SOCKETS = (f"/run/pomerium/{SOCKET}", f"/var/lib/pomerium/{SOCKET}")
+"""In what ``RuntimeDirectory=`` and ``StateDirectory=`` of a unit make: the daemon has them in
 its environment, and who asks it from a shell has not."""
 
 
@@ -52,5 +52,4 @@ def control_sockets(path: str, environment: Mapping[str, str]) -> tuple[str, ...
     own: str = structure(found, GLOBAL_KEYS[CONTROL].type)
     if not found.where.startswith("environment ") and not found.name:
         return (own,)
-    others = (f"{directory}/{SOCKET}" for directory in SYSTEMD_DIRECTORIES)
-    return tuple(dict.fromkeys((own, *others)))
+    return tuple(dict.fromkeys((own, *SYSTEMD_SOCKETS)))
