@@ -51,6 +51,7 @@ Wait = Annotated[float, Reads(fields.duration(0.1, DAY), "duration")]
 WaitOrForever = Annotated[float, Reads(fields.duration(0.1, DAY, zero=True), "duration, or 0s")]
 Age = Annotated[float, Reads(fields.duration(60, 365 * DAY), "duration")]
 Recheck = Annotated[float, Reads(fields.duration(1, 365 * DAY), "duration")]
+Workers = Annotated[int, Reads(fields.count(1, 64), "number")]
 Connections = Annotated[int, Reads(fields.count(1, 1_000_000), "number")]
 
 ListenAddress = Annotated[Address, Reads(addresses.listen_address, "host:port")]

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
+
 from pomeriumd.errors import SettingsError
+from pomeriumd.settings.canonical import digest
 from pomeriumd.settings.check import check, structure
+from pomeriumd.settings.files import Files
 from pomeriumd.settings.keys import GLOBAL_KEYS
 from pomeriumd.settings.model import Settings
 from pomeriumd.settings.node import placed
 from pomeriumd.settings.sources import CONTROL, SOCKET, gather, outline
+
+
+@attrs.frozen(kw_only=True)
+class Loaded:
+    """What came of reading a settings file: settings, or what is wrong."""
+
+    settings: Settings | None
+    error: SettingsError | None
+    """It is there if, and only if, the settings are not."""
+    files: Mapping[str, str] = attrs.field(repr=False)
+    """The SHA-256 of each file that was read, or ``files.UNREADABLE``, by its absolute path
+    as it is named."""
+    digest: str
+    """Of what the settings say, see ``canonical``; empty if there are none."""
 
 
 def load(path: str, environment: Mapping[str, str]) -> Settings:
@@ -24,7 +42,17 @@ def load(path: str, environment: Mapping[str, str]) -> Settings:
         SettingsError: something is wrong; it holds every problem with its place. The path
             is not in it: say it once, above.
     """
-    return check(gather(path, environment))
+    return check(gather(path, environment, Files()))
+
+
+def load_whole(path: str, environment: Mapping[str, str]) -> Loaded:
+    """Return what ``load`` does, or why not, and which files were read for it."""
+    files = Files()
+    try:
+        settings = check(gather(path, environment, files))
+    except SettingsError as error:
+        return Loaded(settings=None, error=error, files=files.seen, digest="")
+    return Loaded(settings=settings, error=None, files=files.seen, digest=digest(settings))
 
 
 SYSTEMD_SOCKETS = (f"/run/pomerium/{SOCKET}", f"/var/lib/pomerium/{SOCKET}")
@@ -42,7 +70,7 @@ def control_sockets(path: str, environment: Mapping[str, str]) -> tuple[str, ...
     Raises:
         SettingsError: the file cannot be read, or what it says of this cannot be used.
     """
-    tree = placed(outline(path, environment))
+    tree = placed(outline(path, environment, Files()))
     if not isinstance(tree.value, Mapping):
         raise SettingsError([tree.problem("want a map of settings")])
     found = tree.entries.get(CONTROL)

@@ -41,6 +41,7 @@ from pomeriumd.settings.kinds import (
     Wait,
     WaitOrForever,
     Word,
+    Workers,
 )
 from pomeriumd.settings.reads import Doc
 from pomeriumd.settings.route import RouteSettings
@@ -83,6 +84,15 @@ class Settings:
             example="127.0.0.1:8443",
         ),
     ] = HTTPS_EVERYWHERE
+    workers: Annotated[
+        Workers | None,
+        Doc(
+            "How many processes serve; 1 to 64. They share the listening sockets, and one that "
+            "dies is replaced. A change needs a restart.",
+            default="one for each core that we may use",
+            example="4",
+        ),
+    ] = None
     insecure_server: Annotated[
         Flag,
         Doc("Listen without TLS; for a load balancer in front that ends TLS."),

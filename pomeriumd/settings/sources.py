@@ -11,7 +11,6 @@ import base64
 import binascii
 import json
 import os
-import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ import attrs
 
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.settings.fields import SECRET_SIZE
+from pomeriumd.settings.files import LARGEST_FILE, LARGEST_NAMED, Files, absolute
 from pomeriumd.settings.keys import (
     GLOBAL_KEYS,
     ROUTE_KEYS,
@@ -30,12 +30,6 @@ from pomeriumd.settings.node import Node, Unreadable
 from pomeriumd.settings.reads import ReadsPairs
 from pomeriumd.settings.trees import parse, yaml_tree
 
-LARGEST_FILE = 4 * 1024 * 1024
-"""Bytes of a settings file: some ten thousand routes."""
-
-LARGEST_NAMED = 1024 * 1024
-"""Bytes of a certificate or secret file: all roots of a system are a fifth of it."""
-
 CONTROL = "control_socket"
 SOCKET = "control.sock"
 """What the control socket is called in a directory of ours."""
@@ -44,25 +38,26 @@ PAIRS = "certificates"
 ROUTE_LISTS = ("policy", "routes")
 
 
-def gather(path: str, environment: Mapping[str, str]) -> Node:
+def gather(path: str, environment: Mapping[str, str], files: Files) -> Node:
     """
     Return the tree of all that was found.
 
     Args:
         path: of the settings file. Paths in it count from its directory.
         environment: of the process; an empty variable counts as none.
+        files: reads all files, and knows afterwards which, also when this fails.
 
     Raises:
         SettingsError: the file itself cannot be read or is malformed.
     """
-    tree = outline(path, environment)
+    tree = outline(path, environment, files)
     if not isinstance(tree.value, Mapping):
         return tree
-    directory = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 - a text is all we want
-    return Node(_with_files(dict(tree.value), directory))
+    beside = _Beside(files, os.path.dirname(absolute(path)))  # noqa: PTH120 - a text is all we want
+    return Node(_with_files(dict(tree.value), beside))
 
 
-def outline(path: str, environment: Mapping[str, str]) -> Node:
+def outline(path: str, environment: Mapping[str, str], files: Files) -> Node:
     """
     Return the tree as :func:`gather` does, without opening any file that it names.
 
@@ -70,7 +65,7 @@ def outline(path: str, environment: Mapping[str, str]) -> Node:
         SettingsError: the file itself cannot be read or is malformed.
     """
     try:
-        text = read_file(path, LARGEST_FILE).decode("utf-8-sig")
+        text = files.read(path, LARGEST_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SettingsError([Problem("", "is not UTF-8")]) from None
     except OSError as error:
@@ -93,28 +88,16 @@ def reason(error: OSError) -> str:
     return f"cannot be read: {(error.strerror or 'unknown reason').lower()}"
 
 
-def read_file(path: str, most: int) -> bytes:
-    """
-    Return what a regular file holds.
+@attrs.frozen
+class _Beside:
+    """The files that are named, from the directory of the settings file."""
 
-    Raises:
-        OSError: it cannot be read, is no regular file (a pipe could keep us waiting for
-            ever), or is larger than ``most`` bytes.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError:
-        raise OSError(0, "holds a NUL character") from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            octets = file.read(most + 1)
-    finally:
-        os.close(descriptor)
-    if len(octets) > most:
-        raise OSError(0, f"larger than {most} bytes")
-    return octets
+    files: Files
+    directory: str
+
+    def read(self, path: str) -> bytes:
+        """Return what a file holds; raise OSError."""
+        return self.files.read(os.path.join(self.directory, path), LARGEST_NAMED)  # noqa: PTH118 - text
 
 
 def _over(entries: dict[str, Node], above: dict[str, Node]) -> dict[str, Node]:
@@ -224,14 +207,14 @@ def _control_socket(environment: Mapping[str, str], state_dir: Node) -> dict[str
     return {CONTROL: Node(f"{parent}/{SOCKET}", state_dir.where, "state_dir")}
 
 
-def _with_files(entries: dict[str, Node], directory: str) -> dict[str, Node]:
+def _with_files(entries: dict[str, Node], beside: _Beside) -> dict[str, Node]:
     """Put in place of each key that names a file what the file holds."""
-    found = _inlined(entries, GLOBAL_KEYS, directory)
+    found = _inlined(entries, GLOBAL_KEYS, beside)
     for name in ROUTE_LISTS:
         if name in found:
-            found[name] = _each(found[name], lambda route: _inlined(route, ROUTE_KEYS, directory))
+            found[name] = _each(found[name], lambda route: _inlined(route, ROUTE_KEYS, beside))
     if PAIRS in found:
-        found[PAIRS] = _each(found[PAIRS], lambda pair: _pair_files(pair, directory))
+        found[PAIRS] = _each(found[PAIRS], lambda pair: _pair_files(pair, beside))
     return found
 
 
@@ -245,14 +228,14 @@ def _each(node: Node, change: Any) -> Node:
     return attrs.evolve(node, value=items) if isinstance(node.value, tuple) else node
 
 
-def _pair_files(entries: dict[str, Node], directory: str) -> dict[str, Node]:
+def _pair_files(entries: dict[str, Node], beside: _Beside) -> dict[str, Node]:
     return {
-        name: _held(node, directory) if name in ("cert", "key") else node
+        name: _held(node, beside) if name in ("cert", "key") else node
         for name, node in entries.items()
     }
 
 
-def _inlined(entries: dict[str, Node], keys: dict[str, Key], directory: str) -> dict[str, Node]:
+def _inlined(entries: dict[str, Node], keys: dict[str, Key], beside: _Beside) -> dict[str, Node]:
     forms = file_forms(keys)
     found: dict[str, Node] = {}
     for name, node in entries.items():
@@ -263,17 +246,17 @@ def _inlined(entries: dict[str, Node], keys: dict[str, Key], directory: str) -> 
             text = f"{key.name} is there too; want one of them"
             found[key.name] = Node(Unreadable(text), node.where, name)
         else:
-            found[key.name] = attrs.evolve(_held(node, directory), name=name)
+            found[key.name] = attrs.evolve(_held(node, beside), name=name)
     return found
 
 
-def _held(node: Node, directory: str) -> Node:
+def _held(node: Node, beside: _Beside) -> Node:
     """Return what the file holds that a node names."""
     path = node.value
     if not isinstance(path, str) or not path:
         return attrs.evolve(node, value=Unreadable("want the path of a file"))
     try:
-        octets = read_file(os.path.join(directory, path), LARGEST_NAMED)  # noqa: PTH118 - text
+        octets = beside.read(path)
     except OSError as error:
         shown = f"{path!a} " if _is_path(path) else "want the path of a file; this one "
         return attrs.evolve(node, value=Unreadable(shown + reason(error)))

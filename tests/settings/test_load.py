@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import SettingsError
+from pomeriumd.settings.canonical import digest
 from pomeriumd.settings.check import check
 from pomeriumd.settings.fields import ASYMMETRIC, written
+from pomeriumd.settings.files import UNREADABLE
 from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS, file_forms
-from pomeriumd.settings.load import control_sockets, load
+from pomeriumd.settings.load import control_sockets, load, load_whole
 from pomeriumd.settings.model import RouteSettings, Settings
 from pomeriumd.settings.trees import parse
 from tests.support.settings_files import COOKIE_SECRET, SHARED_SECRET, minimal, pair, route, yaml
@@ -242,3 +245,60 @@ class LawTests(SynchronousTestCase):
         hash(found)
         with self.assertRaises(attrs.exceptions.FrozenInstanceError):
             found.services = "x"  # type: ignore[misc]  # that it is refused is the test
+
+
+class LoadWholeTests(SynchronousTestCase):
+    """load_whole() tells which files were read, whatever came of them."""
+
+    def setUp(self) -> None:
+        """Make an empty directory."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.path = str(self.directory / "config.yaml")
+
+    def sha256(self, name: str) -> str:
+        """Return the digest of a file."""
+        return hashlib.sha256((self.directory / name).read_bytes()).hexdigest()
+
+    def test_good(self) -> None:
+        """Good settings come with their digest and all files that they name."""
+        (self.directory / "secret").write_text("hunter2\n")
+        Path(self.path).write_text(
+            yaml(minimal(idp_client_secret=None, idp_client_secret_file="secret"))
+        )
+        found = load_whole(self.path, {})
+        self.assertEqual(found.settings, load(self.path, {}))
+        self.assertEqual(found.digest, digest(load(self.path, {})))
+        self.assertIsNone(found.error)
+        self.assertEqual(
+            found.files,
+            {
+                self.path: self.sha256("config.yaml"),
+                str(self.directory / "secret"): self.sha256("secret"),
+            },
+        )
+
+    def test_a_missing_file(self) -> None:
+        """A file that is missing is told of, so that it can be waited for."""
+        Path(self.path).write_text(yaml(minimal(signing_key_file="tls/none", certificate_file="x")))
+        found = load_whole(self.path, {})
+        self.assertIsNone(found.settings)
+        self.assertIsInstance(found.error, SettingsError)
+        self.assertEqual(
+            found.files,
+            {
+                self.path: self.sha256("config.yaml"),
+                str(self.directory / "tls/none"): UNREADABLE,
+                str(self.directory / "x"): UNREADABLE,
+            },
+        )
+
+    def test_no_settings_file(self) -> None:
+        """Without the file, and with one that is malformed, the file itself is told of."""
+        self.assertEqual(load_whole(self.path, {}).files, {self.path: UNREADABLE})
+        for content in (b"a: [", b"\xff", b"- 1"):
+            Path(self.path).write_bytes(content)
+            found = load_whole(self.path, {})
+            self.assertEqual(found.files, {self.path: self.sha256("config.yaml")})
+            self.assertEqual((found.settings, found.digest), (None, ""))

@@ -12,10 +12,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import SettingsError
+from pomeriumd.settings.files import LARGEST_FILE, LARGEST_NAMED
 from pomeriumd.settings.keys import GLOBAL_KEYS
 from pomeriumd.settings.load import load
 from pomeriumd.settings.model import Address, Secret, Settings
-from pomeriumd.settings.sources import LARGEST_FILE, LARGEST_NAMED
 from tests.support.settings_files import SHARED_SECRET, minimal, pair, route, yaml
 
 
