@@ -19,7 +19,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -68,9 +68,17 @@ class _Signed(NamedTuple):
 
 @attrs.define(eq=False)
 class IdentityHeaders:
-    """Makes the identity fields, and remembers them for a minute each."""
+    """
+    Makes the identity fields, and remembers them for a minute each.
+
+    Args:
+        key: signs.
+        also: public keys (JWK) that are published beside that of ``key``: another replica
+            signs with one of them, or has signed what is valid still.
+    """
 
     _key: SigningKey = attrs.field(repr=False)
+    _also: tuple[Mapping[str, str], ...] = attrs.field(default=(), repr=False)
     _kept: OrderedDict[tuple[str, str], _Signed] = attrs.field(
         init=False, repr=False, factory=OrderedDict
     )
@@ -102,7 +110,7 @@ class IdentityHeaders:
 
     def jwks(self) -> bytes:
         """Return the JSON document by which upstreams verify assertions."""
-        return json.dumps({"keys": [self._key.jwk()]}).encode("ascii")
+        return json.dumps({"keys": [self._key.jwk(), *self._also]}).encode("ascii")
 
     def _sign(self, which: tuple[str, str], session: Session, at: int) -> FieldLines:
         plain = _plain_fields(session.identity)

@@ -6,7 +6,7 @@ What fails, fails as a problem with its place, and the generation before it serv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
@@ -38,7 +38,7 @@ from pomeriumd.proxy.sessions import Sessions
 from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.login import LoginSite
 from pomeriumd.session.standing import SessionLimits
-from pomeriumd.settings.model import RouteSettings, Settings
+from pomeriumd.settings.model import RouteSettings, Secret, Settings
 
 FEW = 16
 """Routes of one piece of the work."""
@@ -87,7 +87,7 @@ def building(
 
     Args:
         settings: checked already.
-        shared_secret: from the settings, or the one that was kept.
+        shared_secret: the one in force: from the settings, or the one that was kept.
         world: see there.
         limits: of the connections that it will serve.
         before: what serves now: what has not changed is taken over from it.
@@ -95,8 +95,11 @@ def building(
     Raises:
         SettingsError: something that only building finds, with its place.
     """
-    shared = SharedKeys.derived([shared_secret])
-    own_keys = OwnKeys.derived([settings.cookie_secret.reveal()])
+    roots = _roots(shared_secret, settings.shared_secret_previous)
+    shared = SharedKeys.derived(roots)
+    own_keys = OwnKeys.derived(
+        _roots(settings.cookie_secret.reveal(), settings.cookie_secret_previous)
+    )
     shape = _shape(settings)
     session_limits = SessionLimits(
         expire=settings.cookie_expire,
@@ -111,7 +114,7 @@ def building(
     routes = yield from RouteTable.building(tuple(made.ways))
     authenticate_origin = settings.authenticate_service_url.text
     pages = Pages()
-    identity = IdentityHeaders(_signing_key(settings, shared_secret))
+    identity = _identity(settings, roots)
     yield
     sessions = Sessions(
         keys=shared.route_session,
@@ -313,10 +316,22 @@ def _of_provider(settings: Settings) -> tuple[object, ...]:
     )
 
 
-def _signing_key(settings: Settings, shared_secret: bytes) -> SigningKey:
+def _roots(present: bytes, previous: Secret | None) -> tuple[bytes, ...]:
+    """Return the secret that signs and seals, then the one that only verifies and opens."""
+    return (present,) if previous is None else (present, previous.reveal())
+
+
+def _identity(settings: Settings, roots: Sequence[bytes]) -> IdentityHeaders:
+    """
+    Return what signs assertions.
+
+    The key of a previous secret is published too: applications verify what a replica that
+    has come less far in a rotation signs, or one that has come further.
+    """
     if settings.signing_key is None:
-        return SigningKey.derived(shared_secret)
+        present, *previous = (SigningKey.derived(root) for root in roots)
+        return IdentityHeaders(present, tuple(key.jwk() for key in previous))
     try:
-        return SigningKey.from_pem(settings.signing_key.reveal())
+        return IdentityHeaders(SigningKey.from_pem(settings.signing_key.reveal()))
     except ValueError as error:
         raise SettingsError([Problem("signing_key", str(error))]) from error

@@ -124,6 +124,13 @@ class Settings:
             default="made once",
         ),
     ] = None
+    shared_secret_previous: Annotated[
+        RootSecret | None,
+        Doc(
+            "What was made with this secret is still taken, and nothing is made with it any more: "
+            "for the time of a rotation. See [secrets.md](secrets.md)."
+        ),
+    ] = None
     cookie_secret: Annotated[
         RootSecret,
         Doc(
@@ -132,6 +139,9 @@ class Settings:
             "makes one."
         ),
     ]
+    cookie_secret_previous: Annotated[
+        RootSecret | None, Doc("The same for `cookie_secret` as the one above for `shared_secret`.")
+    ] = None
     signing_key: Annotated[
         SigningKeyPEM | None,
         Doc(

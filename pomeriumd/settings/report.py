@@ -88,14 +88,7 @@ def dangers_of(settings: Settings) -> Iterator[str]:
         )
     if settings.insecure_server and not settings.trusted_proxies:
         yield "trusted_proxies: empty, so the log shows the load balancer in place of the client"
-    if not settings.cookie_secure:
-        yield "cookie_secure: false, so sessions travel over plain http too"
-    if not settings.cookie_http_only:
-        yield "cookie_http_only: false, so scripts of the applications can read sessions"
-    if settings.cookie_domain is not None:
-        yield (
-            f"cookie_domain: every host under {settings.cookie_domain} is sent the session cookie"
-        )
+    yield from _session_dangers(settings)
     if settings.timeout_read == 0:
         yield "timeout_read: 0s, so a client that stalls holds its connection for ever"
     if settings.session_idle > settings.cookie_expire:
@@ -105,6 +98,20 @@ def dangers_of(settings: Settings) -> Iterator[str]:
         )
     if not settings.headers:
         yield "headers: none, so browsers are not told to stay on https"
+
+
+def _session_dangers(settings: Settings) -> Iterator[str]:
+    if not settings.cookie_secure:
+        yield "cookie_secure: false, so sessions travel over plain http too"
+    if not settings.cookie_http_only:
+        yield "cookie_http_only: false, so scripts of the applications can read sessions"
+    if settings.cookie_domain is not None:
+        yield (
+            f"cookie_domain: every host under {settings.cookie_domain} is sent the session cookie"
+        )
+    for name in ("shared_secret_previous", "cookie_secret_previous"):
+        if getattr(settings, name) is not None:
+            yield f"{name}: whoever knows it can forge sessions; take it out after the rotation"
 
 
 def _route_dangers(route: RouteSettings, provider: str) -> Iterator[str]:

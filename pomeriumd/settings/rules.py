@@ -8,6 +8,7 @@ fault is reported once. What it finds it puts at the value that the operator sho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any
 
 import attrs
@@ -136,10 +137,29 @@ def _tls_or_not(draft: Draft) -> Iterator[Problem]:
         )
 
 
-@_rule(_global_rules, "shared_secret", "cookie_secret")
-def _different_secrets(draft: Draft) -> Iterator[Problem]:
-    if draft.values["shared_secret"] == draft.values["cookie_secret"]:
-        yield draft.at("cookie_secret", "is the same as shared_secret; want another one")
+ROOTS = ("shared_secret", "cookie_secret", "shared_secret_previous", "cookie_secret_previous")
+"""The secrets that keys are derived from; of two that are equal the later one is at fault."""
+
+
+def same_root(name: str, other: str) -> str:
+    """Return what is said of a root that is equal to another one."""
+    remedy = "want another one"
+    if name == f"{other}_previous":
+        remedy = "want the one before it or the one that comes next, or take the line out"
+    return f"is the same as {other}; {remedy}"
+
+
+def _different_secrets(first: str, second: str) -> None:
+    # A key of two purposes' roots would open with the one what was sealed with the other.
+    @_rule(_global_rules, first, second)
+    def ask(draft: Draft) -> Iterator[Problem]:
+        one, other = draft.values[first], draft.values[second]
+        if one is not None and one == other:
+            yield draft.at(second, same_root(second, first))
+
+
+for _pair in combinations(ROOTS, 2):
+    _different_secrets(*_pair)
 
 
 @_rule(_global_rules, "cookie_same_site", "cookie_secure")

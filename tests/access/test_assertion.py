@@ -225,6 +225,18 @@ class AssertionTests(SynchronousTestCase):
         (key,) = json.loads(IdentityHeaders(KEY).jwks())["keys"]
         self.assertEqual(set(key), {"alg", "crv", "kid", "kty", "use", "x", "y"})
 
+    def test_a_key_that_is_published_only(self) -> None:
+        """In a rotation each replica signs with its key, and publishes the other's as well."""
+        other = SigningKey.derived(bytes(range(100, 132)))
+        here, there = (
+            IdentityHeaders(one, (another.jwk(),)) for one, another in ((KEY, other), (other, KEY))
+        )
+        for made, key in ((here, KEY), (there, other)):
+            told = dict(read_fields(made.lines(session(), HOST, NOW)))[assertion.ASSERTION]
+            self.assertEqual(jwt.get_unverified_header(told)["kid"], key.kid)
+            published = json.loads(made.jwks())["keys"]
+            self.assertEqual({one["kid"] for one in published}, {KEY.kid, other.kid})
+
     def test_no_key_in_repr(self) -> None:
         """Neither the key nor an assertion shows in repr."""
         made = IdentityHeaders(KEY)

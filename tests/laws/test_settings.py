@@ -111,6 +111,8 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from(["192.0.2.1", "10.0.0.0/8", "2001:db8::/32"]), max_size=3
     ),
     "shared_secret": roots(b"s"),
+    "shared_secret_previous": roots(b"t"),
+    "cookie_secret_previous": roots(b"d"),
     "signing_key": st.just(SIGNING_KEY),
     "cookie_name": names,
     "cookie_domain": st.just("example.com"),
@@ -153,7 +155,7 @@ def shown(name: str, value: Any) -> Any:
     """Return a value as an operator would write it."""
     if isinstance(value, Secret):
         octets = value.reveal()
-        root = name in ("cookie_secret", "shared_secret")
+        root = name.removesuffix("_previous") in ("cookie_secret", "shared_secret")
         value = base64.b64encode(octets) if root else octets
     if isinstance(value, bytes):
         return value.decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from itertools import combinations
 from typing import Any
 
 import hypothesis
@@ -20,6 +22,7 @@ from pomeriumd.settings.known import (
 )
 from pomeriumd.settings.model import Origin, Secret, UpstreamURL
 from pomeriumd.settings.node import Node, Unreadable
+from pomeriumd.settings.rules import ROOTS
 from tests.support.settings_files import (
     COOKIE_SECRET,
     SHARED_SECRET,
@@ -367,12 +370,32 @@ class GlobalRuleTests(SynchronousTestCase):
         )
 
     def test_secrets_differ(self) -> None:
-        """One root under two names would be one key in two places."""
-        self.faulty(
-            "cookie_secret: is the same as shared_secret; want another one",
-            shared_secret=COOKIE_SECRET,
-        )
-        self.faulty(shared_secret=SHARED_SECRET)
+        """One root under two names would be one key in two places: any two of the four."""
+        four = {name: base64.b64encode(bytes([at]) * 32).decode() for at, name in enumerate(ROOTS)}
+        self.faulty(**four)
+        for first, second in combinations(ROOTS, 2):
+            want = "want another one"
+            if second == f"{first}_previous":
+                want = "want the one before it or the one that comes next, or take the line out"
+            self.faulty(
+                f"{second}: is the same as {first}; {want}", **{**four, second: four[first]}
+            )
+
+    def test_a_secret_that_cannot_be_read_is_one_problem(self) -> None:
+        """The others are still compared, and nothing is said of it twice."""
+        said = "want 32 bytes in base64, got 5; `head -c32 /dev/urandom | base64` makes one"
+        for name in ROOTS:
+            rest = [other for other in ROOTS if other != name]
+            given = {**dict.fromkeys(rest, COOKIE_SECRET), name: "c2hvcnQ="}
+            found = problems(minimal(**given))
+            self.assertEqual(
+                [text for text in found if text.startswith(f"{name}:")], [f"{name}: {said}"]
+            )
+            self.assertEqual(len(found), 1 + 3)
+
+    def test_a_previous_secret_needs_no_present_one(self) -> None:
+        """The present one may be the one that is kept, which only the daemon can look at."""
+        self.faulty(shared_secret_previous=SHARED_SECRET)
 
     def test_cookies(self) -> None:
         """What browsers would drop is refused."""

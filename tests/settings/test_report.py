@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.settings.report import MOST_SHOWN, report
-from tests.support.settings_files import minimal, pair, route, yaml
+from tests.support.settings_files import SHARED_SECRET, minimal, pair, route, yaml
 
 
 class ReportTests(SynchronousTestCase):
@@ -107,6 +107,13 @@ class ReportTests(SynchronousTestCase):
         told = "  policy[0]: allowed_groups: lets nobody in, as google names no groups"
         self.assertIn(told, self.report(policy=rules)[0])
         self.assertNotIn("allowed_groups", str(self.report(policy=rules, idp_provider="gitlab")))
+
+    def test_a_rotation_is_not_forgotten(self) -> None:
+        """A previous secret opens what it opened; so long as it stands there, a line says so."""
+        told = ": whoever knows it can forge sessions; take it out after the rotation"
+        for name in ("shared_secret_previous", "cookie_secret_previous"):
+            self.assertIn(f"  {name}{told}", self.report(**{name: SHARED_SECRET})[0])
+            self.assertNotIn(told, str(self.report()))
 
     def test_insecure(self) -> None:
         """Plain http on all addresses is pointed at; so are no routes."""
