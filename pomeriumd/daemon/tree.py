@@ -26,7 +26,7 @@ from pomeriumd.daemon.clock import ClockWatch
 from pomeriumd.daemon.descriptors import needed, provide
 from pomeriumd.daemon.front import Front
 from pomeriumd.daemon.logs import LineObserver, observer_for
-from pomeriumd.daemon.secret_file import kept_secret
+from pomeriumd.daemon.secret_file import Owner, shared_root
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.connect import Connectors
 from pomeriumd.net.deadlines import Deadlines
@@ -178,11 +178,7 @@ def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IServic
     """
     limits = Limits()
     deadlines = Deadlines(reactor)
-    shared_secret = (
-        kept_secret(settings.state_dir, secrets.token_bytes)
-        if settings.shared_secret is None
-        else settings.shared_secret.reveal()
-    )
+    shared_secret = shared_root(settings, secrets.token_bytes, Owner.told(twistd))
     reactor.installNameResolver(resolver(reactor))
     world = World(
         agent=provider_agent(reactor, HTTPSPolicy()),
