@@ -243,7 +243,15 @@ def token(what: str) -> Callable[[object], str]:
 
 
 cookie_token = token("cookie name")
-header_name = token("header name")
+
+
+def header_name(found: object) -> str:
+    """Return a header field's name; never show it: after a slip it holds the value."""
+    value = text(found)
+    if not _TOKEN.fullmatch(value):
+        raise Unfit("want a header name of letters, digits and dashes")
+    return value
+
 
 PREFIXES = ("__host-", "__secure-")
 """What browsers give a meaning; lower case. The daemon adds ``__Host-`` where it holds."""

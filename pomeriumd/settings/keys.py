@@ -43,8 +43,7 @@ class Key:
     @property
     def file_form(self) -> str:
         """Return the key that names a file in its place; empty if there is none."""
-        marks = self.marks
-        return self.name + FILE if isinstance(marks, Reads) and marks.file else ""
+        return self.name + FILE if self.marks is not None and self.marks.file else ""
 
     @property
     def secret(self) -> bool:

@@ -84,5 +84,7 @@ ResponseHeaders = Annotated[
 ]
 RequestHeaders = Annotated[
     tuple[tuple[str, str], ...],
-    ReadsPairs(fields.request_header_name, fields.header_value, "map of texts", secret=True),
+    ReadsPairs(
+        fields.request_header_name, fields.header_value, "map of texts", secret=True, file=True
+    ),
 ]

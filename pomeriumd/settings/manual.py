@@ -38,6 +38,7 @@ One file, YAML (`.yaml`, `.yml`), JSON (`.json`) or TOML (`.toml`), named by `--
   `certificates` stands in the file only.
 - **`KEY_file`** names a file that holds the value of `KEY`, where the tables say so; a relative
   path counts from the directory of the settings file. A line break at its end does not count.
+  A map stands in its file as YAML, or as JSON if the file's name ends in `.json`.
 - **Durations** have units: `500ms`, `30s`, `1h30m`.
 - **Nothing is ignored.** An unknown key, a key twice, a key without a value, and a key of Pomerium
   that is not there yet are all faults.

@@ -57,5 +57,7 @@ class ReadsPairs:
     value: Callable[[object], str]
     kind: str
     secret: bool = False
+    file: bool = False
+    """Whether ``KEY_file`` may name a file that holds the map, in YAML or JSON."""
     switch: str = ""
     """A name that, whatever its value, makes the map an empty one."""

@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -148,17 +148,17 @@ def _encoded_list(text: str, where: str) -> Node:
         return Node(Unreadable("want base64 of a YAML list, got neither"), where)
     except SettingsError as error:
         return Node(Unreadable("; ".join(map(str, error.problems))), where)
-    return _marked(tree, where)
+    return _marked(tree, lambda line: f"{where}, {line}")
 
 
-def _marked(node: Node, where: str) -> Node:
-    """Put the variable's name before each line."""
+def _marked(node: Node, mark: Callable[[str], str]) -> Node:
+    """Say with each line what it is a line of."""
     value = node.value
     if isinstance(value, Mapping):
-        value = {key: _marked(child, where) for key, child in value.items()}
+        value = {key: _marked(child, mark) for key, child in value.items()}
     elif isinstance(value, tuple):
-        value = tuple(_marked(child, where) for child in value)
-    return attrs.evolve(node, value=value, where=f"{where}, {node.where}")
+        value = tuple(_marked(child, mark) for child in value)
+    return attrs.evolve(node, value=value, where=mark(node.where))
 
 
 def _pairs(text: str, where: str) -> Node:
@@ -246,8 +246,31 @@ def _inlined(entries: dict[str, Node], keys: dict[str, Key], beside: _Beside) ->
             text = f"{key.name} is there too; want one of them"
             found[key.name] = Node(Unreadable(text), node.where, name)
         else:
-            found[key.name] = attrs.evolve(_held(node, beside), name=name)
+            held = _held(node, beside)
+            if isinstance(key.marks, ReadsPairs) and isinstance(held.value, bytes):
+                held = _map_in(held.value, node)
+            found[key.name] = attrs.evolve(held, name=name)
     return found
+
+
+def _map_in(octets: bytes, named: Node) -> Node:
+    """Return the map that a file holds, each entry with the file's line beside the key's."""
+    suffix = ".json" if str(named.value).endswith(".json") else ".yaml"
+
+    def mark(line: str) -> str:
+        return ", ".join(filter(None, (named.where, line and f"the file's {line}")))
+
+    try:
+        tree = parse(octets.decode("utf-8-sig"), suffix)
+    except UnicodeDecodeError:
+        return attrs.evolve(named, value=Unreadable("is not UTF-8"))
+    except SettingsError as error:
+        text = "; ".join(f"the file's {p}" if p.place else p.text for p in error.problems)
+        return attrs.evolve(named, value=Unreadable(text))
+    if not tree.value:
+        # Nobody names a file in order to set nothing: it was cut short.
+        return attrs.evolve(named, value=Unreadable("the file is empty; want a map"))
+    return attrs.evolve(_marked(tree, mark), where=named.where)
 
 
 def _held(node: Node, beside: _Beside) -> Node:

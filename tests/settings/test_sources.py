@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import SettingsError
 from pomeriumd.settings.files import LARGEST_FILE, LARGEST_NAMED
-from pomeriumd.settings.keys import GLOBAL_KEYS
+from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS
 from pomeriumd.settings.load import load
 from pomeriumd.settings.model import Address, Secret, Settings
 from tests.support.settings_files import SHARED_SECRET, minimal, pair, route, yaml
@@ -302,6 +302,64 @@ class NamedFileTests(SourceCase):
             ["idp_client_secret_file (line 9): idp_client_secret is there too; want one of them"],
             idp_client_secret_file="x",
         )
+
+    def test_every_secret_may_stand_in_a_file(self) -> None:
+        """No setting forces a secret into the settings file."""
+        for key in (*GLOBAL_KEYS.values(), *ROUTE_KEYS.values()):
+            if key.secret:
+                self.assertEqual(key.file_form, f"{key.name}_file")
+
+    def test_a_map(self) -> None:
+        """A map stands in its file as it would stand in the settings, in YAML or JSON."""
+        wanted = (("Authorization", "Basic aHVudGVyMg=="), ("X-Key", "a: b"))
+        for name, text in (
+            ("headers.yaml", 'Authorization: Basic aHVudGVyMg==\nX-Key: "a: b"\n'),
+            ("headers", '{"Authorization": "Basic aHVudGVyMg==", "X-Key": "a: b"}'),
+            ("headers.json", '{\n\t"Authorization": "Basic aHVudGVyMg==",\n\t"X-Key": "a: b"}'),
+            ("headers.json", '\ufeff{"Authorization": "Basic aHVudGVyMg==", "X-Key": "a: b"}'),
+        ):
+            self.write(text, f"secrets/{name}")
+            found = self.load(policy=[route(set_request_headers_file=f"secrets/{name}")])
+            self.assertEqual(found.routes[0].set_request_headers, wanted)
+
+    def test_a_faulty_map(self) -> None:
+        """Each fault has its place, in both files; nothing of what the file holds is shown."""
+        control = "holds a character that a header field may not: want printable ASCII"
+        nested = "is no YAML: mapping values are not allowed in this context"
+        host = "Host is not set here; see 'preserve_host_header'"
+        nothing = "has no value; want text, or take the line out"
+        name = "want a header name of letters, digits and dashes"
+        sign = "is no YAML: holds a character that is not allowed"
+        faults: tuple[tuple[str | bytes, dict[str, str]], ...] = (
+            ("hunter2", {"": "want a map, got text"}),
+            ("Bearer hunter2\n", {"": "want a map, got text"}),
+            ("- hunter2", {"": "want a map, got a list"}),
+            ("", {"": "the file is empty; want a map"}),
+            ("# X-Key: hunter2\n", {"": "the file is empty; want a map"}),
+            ("{}", {"": "the file is empty; want a map"}),
+            ("X-Key: hunter2: hunter2", {"": f"the file's line 1: {nested}"}),
+            ("X-Key: a\nX-Key: b", {"": "the file's line 2: 'X-Key' is there twice"}),
+            ("X-Key: a\nx-key: b", {"2.x-key": "is there twice, in another case"}),
+            (
+                "A: 17\nHost: h",
+                {"1.A": "want text, got a number; put it in quotes", "2.Host": host},
+            ),
+            ("A: [hunter2]\nB:", {"1.A": "want text, got a list", "2.B": nothing}),
+            ("A: {hunter2: a}", {"1.A": "want text, got a map"}),
+            ('X-Key: "hunter2\\n"', {"1.X-Key": control}),
+            ("X-Key;hunter2: hunter2", {"1.X-Key...": name}),
+            ("X-Key: !!binary hunter2", {"": "the file's line 1: has a tag; want a plain value"}),
+            (b"X-Key: \xff", {"": "is not UTF-8"}),
+            ("X-Key: \x07", {"": sign}),
+        )
+        for text, wanted in faults:
+            self.write(text, "headers")
+            problems = []
+            for place, said in wanted.items():
+                line, _, entry = place.partition(".")
+                within = f".{entry} (line 13, the file's line {line})" if entry else " (line 13)"
+                problems.append(f"policy[0].set_request_headers_file{within}: {said}")
+            self.refuses(problems, policy=[route(set_request_headers_file="headers")])
 
     def test_environment_covers_both_forms(self) -> None:
         """A variable goes over either form in the file."""
