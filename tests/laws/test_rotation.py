@@ -28,9 +28,10 @@ from pomeriumd.authenticate.trail import Trail
 from pomeriumd.crypto.keys import KeyRing, OwnKeys, Purpose, SharedKeys
 from pomeriumd.crypto.seal import seal, unseal
 from pomeriumd.crypto.urls import check_url, sign_url
-from pomeriumd.daemon.build import build
+from pomeriumd.daemon.build import building
 from pomeriumd.errors import BadToken
 from pomeriumd.http.limits import Limits
+from pomeriumd.pieces import finish
 from pomeriumd.proxy.generation import Generation
 from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.csrf import csrf_token, csrf_valid
@@ -299,7 +300,9 @@ class ReplicaTests(SignInCase):
             state_dir=NOWHERE,
             **{name: Secret(root) for name, root in given.items()},
         )
-        return build(settings, given["shared_secret"], self.rig.world, Limits())
+        return finish(
+            building(settings, given["shared_secret"], self.rig.world, Limits())
+        ).generation
 
     def wandering(self) -> Wandering:
         """Return another person's browser."""
