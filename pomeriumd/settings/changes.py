@@ -1,0 +1,175 @@
+"""
+What changed between two settings, in sentences for the log, and what of it needs a restart.
+
+Pure. No secret is in a sentence: of a secret it says that it changed, of a certificate whose it
+is and until when, of a route which keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cryptography import x509
+
+from pomeriumd.errors import Problem
+from pomeriumd.settings.canonical import said
+from pomeriumd.settings.fields import LONGEST_SHOWN, written
+from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS, Key
+from pomeriumd.settings.model import RouteSettings, Settings
+from pomeriumd.settings.reads import ReadsPairs
+from pomeriumd.settings.values import CertificatePair
+
+MOST_SENTENCES = 50
+"""A log line has room for twice as many."""
+
+LONGEST_TITLE = 120
+"""Characters of a route or certificate's name."""
+
+AT_START = ("services", "workers", "state_dir", "control_socket")
+"""Keys that are looked at when the daemon starts and not again: what is started, where the
+secrets lie that it made, and where it is asked."""
+
+
+def changes(before: Settings, after: Settings) -> tuple[str, ...]:
+    """
+    Return what changed, one sentence for each key, certificate and route.
+
+    Returns:
+        None if, and only if, both say the same (see ``canonical``); at most MOST_SENTENCES,
+        of which the last one tells how many more there are.
+    """
+    found = [
+        *_keys(before, after),
+        *_certificates(before.certificates, after.certificates),
+        *_routes(before.routes, after.routes),
+    ]
+    if len(found) <= MOST_SENTENCES:
+        return tuple(found)
+    kept = found[: MOST_SENTENCES - 1]
+    return (*kept, f"and {len(found) - len(kept)} more")
+
+
+def needs_restart(before: Settings, after: Settings) -> tuple[Problem, ...]:
+    """Return a problem for each change that a running daemon cannot make."""
+    return tuple(
+        Problem(
+            key.name,
+            f"changed from {_shown(getattr(before, key.attribute))} to "
+            f"{_shown(getattr(after, key.attribute))}, which needs a restart: restart pomeriumd, "
+            "or take the change back",
+        )
+        for key in _differing(before, after)
+        if key.name in AT_START
+    )
+
+
+def _differing(before: Settings, after: Settings) -> Iterator[Key]:
+    old, new = said(before, GLOBAL_KEYS), said(after, GLOBAL_KEYS)
+    for name, key in GLOBAL_KEYS.items():
+        if old.get(name) != new.get(name) or (name in old) != (name in new):
+            yield key
+
+
+def _keys(before: Settings, after: Settings) -> Iterator[str]:
+    for key in _differing(before, after):
+        old, new = getattr(before, key.attribute), getattr(after, key.attribute)
+        if key.secret:
+            yield f"{key.name} changed"
+        elif isinstance(key.marks, ReadsPairs):
+            names = sorted({name for name, _ in set(old) ^ set(new)})
+            yield f"{key.name} changed: {_cut(', '.join(names), LONGEST_TITLE)}"
+        else:
+            yield f"{key.name} changed from {_shown(old)} to {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an operator writes it, not too long."""
+    if value is None:
+        return "the default"
+    if value == ():
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return written(value)
+    if isinstance(value, tuple):
+        return _cut(f"[{', '.join(map(str, value))}]", LONGEST_SHOWN)
+    return _cut(getattr(value, "text", None) or str(value), LONGEST_SHOWN)
+
+
+def _cut(text: str, most: int) -> str:
+    text = ascii(text)[1:-1]
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _routes(before: Sequence[RouteSettings], after: Sequence[RouteSettings]) -> Iterator[str]:
+    old = {(route.from_, route.matcher): route for route in before}
+    new = {(route.from_, route.matcher): route for route in after}
+    for name, route in new.items():
+        if name not in old:
+            yield f"route {_title(route)} added"
+        elif keys := _changed_keys(old[name], route):
+            yield f"route {_title(route)} changed: {', '.join(keys)}"
+    for name, route in old.items():
+        if name not in new:
+            yield f"route {_title(route)} removed"
+    if [name for name in old if name in new] != [name for name in new if name in old]:
+        yield "the order of the routes changed"
+
+
+def _changed_keys(before: RouteSettings, after: RouteSettings) -> list[str]:
+    old, new = said(before, ROUTE_KEYS), said(after, ROUTE_KEYS)
+    return [
+        name
+        for name in ROUTE_KEYS
+        if old.get(name) != new.get(name) or (name in old) != (name in new)
+    ]
+
+
+def _title(route: RouteSettings) -> str:
+    matcher = f" ({route.matcher})" if route.matcher else ""
+    return _cut(f"{route.from_.text}{matcher}", LONGEST_TITLE)
+
+
+def _certificates(
+    before: Sequence[CertificatePair], after: Sequence[CertificatePair]
+) -> Iterator[str]:
+    old = [(pair.chain, pair.key) for pair in before]
+    new = [(pair.chain, pair.key) for pair in after]
+    gone: dict[str, list[x509.Certificate]] = {}
+    were, are = set(old), set(new)
+    for chain, _ in (pair for pair in old if pair not in are):
+        leaf = _leaf(chain)
+        gone.setdefault(_whose(leaf), []).append(leaf)
+    for chain, _ in (pair for pair in new if pair not in were):
+        leaf = _leaf(chain)
+        former = gone.get(_whose(leaf))
+        if not former:
+            yield f"certificate of {_whose(leaf)} added, good until {_end(leaf)}"
+        else:
+            yield (
+                f"certificate of {_whose(leaf)} changed, good until {_end(leaf)}; the one before "
+                f"until {_end(former.pop(0))}"
+            )
+    for whose, leaves in gone.items():
+        yield from (f"certificate of {whose} removed" for _ in leaves)
+    if old != new and were == are:
+        yield "the order of the certificates changed"
+
+
+def _leaf(chain: bytes) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(chain)[0]
+
+
+def _whose(leaf: x509.Certificate) -> str:
+    try:
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = found.value.get_values_for_type(x509.DNSName)
+    except (x509.ExtensionNotFound, ValueError):
+        names = []
+    return _cut(names[0] if names else leaf.subject.rfc4514_string(), LONGEST_TITLE)
+
+
+def _end(leaf: x509.Certificate) -> str:
+    return f"{leaf.not_valid_after_utc:%Y-%m-%d}"
