@@ -44,7 +44,10 @@ class Owner:
 
 
 def shared_root(
-    settings: Settings, random: Callable[[int], bytes], owner: Owner | None = None
+    settings: Settings,
+    random: Callable[[int], bytes],
+    owner: Owner | None = None,
+    known: bytes | None = None,
 ) -> bytes:
     """
     Return the shared secret in force: the configured one, else the one that is kept.
@@ -53,6 +56,7 @@ def shared_root(
         settings: checked already.
         random: returns that many unpredictable bytes.
         owner: whom what is made will belong to.
+        known: the kept one, where it was read before; the disk is left alone then.
 
     Raises:
         SettingsError: there is none and none can be made, or it is a secret of another use.
@@ -62,7 +66,7 @@ def shared_root(
     # Who names a previous one has a present one. Making it here would give each replica
     # its own, where the line that names it was only lost.
     make = settings.shared_secret_previous is None
-    secret = kept_secret(settings.state_dir, random, owner or Owner(), make=make)
+    secret = known or kept_secret(settings.state_dir, random, owner or Owner(), make=make)
     for name in ROOTS[1:]:
         other = getattr(settings, name)
         if other is not None and other.reveal() == secret:
