@@ -144,7 +144,14 @@ def end_to_end(fields: Iterable[Field]) -> list[Field]:
     return [field for field in fields if field[0] not in ENDS_HERE]
 
 
-@lru_cache(maxsize=256)
+OPTIONS_MOST = 256
+"""Values of Connection that are remembered; a handful are in use."""
+
+OPTIONS_SIZE = 256
+"""Bytes of the longest one. One of 64 KiB makes a megabyte of options, and 256 of those would
+stay for ever."""
+
+
 def connection_options(value: bytes) -> frozenset[bytes]:
     """
     Return the options of a Connection field, in lower case.
@@ -154,10 +161,13 @@ def connection_options(value: bytes) -> frozenset[bytes]:
 
     Source: RFC 9110 section 7.6.1.
     """
+    return _remembered(value) if len(value) <= OPTIONS_SIZE else _options(value)
+
+
+def _options(value: bytes) -> frozenset[bytes]:
     return frozenset(option.strip(b" \t").lower() for option in value.split(b",")) - {b""}
 
 
-@lru_cache(maxsize=256)
 def clients_options(value: bytes) -> frozenset[bytes]:
     """
     Return the options of a client's Connection field, in lower case.
@@ -168,11 +178,19 @@ def clients_options(value: bytes) -> frozenset[bytes]:
     Raises:
         BadMessage: it lists a name of ``NOT_THE_CLIENTS_TO_DROP``.
     """
+    return _clients_remembered(value) if len(value) <= OPTIONS_SIZE else _clients(value)
+
+
+def _clients(value: bytes) -> frozenset[bytes]:
     options = connection_options(value)
     forbidden = sorted(options & NOT_THE_CLIENTS_TO_DROP)
     if forbidden:
         raise BadMessage(f"Connection lists {forbidden[0].decode('ascii')}")
     return options
+
+
+_remembered = lru_cache(maxsize=OPTIONS_MOST)(_options)
+_clients_remembered = lru_cache(maxsize=OPTIONS_MOST)(_clients)
 
 
 def trailers_that_may_pass(trailers: Iterable[Field]) -> tuple[Field, ...]:

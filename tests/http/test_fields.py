@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import BadMessage, PomeriumError
+from pomeriumd.http import fields
 from pomeriumd.http.events import Field
 from pomeriumd.http.fields import (
     ENDS_HERE,
     MISSPELT,
     ONLY_ONCE,
+    OPTIONS_SIZE,
     clients_options,
     connection_options,
     end_to_end,
@@ -40,6 +42,12 @@ class EndToEndTests(SynchronousTestCase):
         self.assertEqual(end_to_end(kept), kept)
 
 
+def held() -> tuple[int, int]:
+    """Return how many lists of options are remembered."""
+    remembered, clients = fields._remembered, fields._clients_remembered
+    return remembered.cache_info().currsize, clients.cache_info().currsize
+
+
 class ConnectionTests(SynchronousTestCase):
     """A Connection field is read, and is no tool against us."""
 
@@ -58,6 +66,14 @@ class ConnectionTests(SynchronousTestCase):
     def test_other_names_are_just_options(self) -> None:
         """X-Real-Ip in the list is read, and nothing comes of it."""
         self.assertEqual(clients_options(b"X-Real-Ip"), {b"x-real-ip"})
+
+    def test_long_lists_are_not_remembered(self) -> None:
+        """Who sends them by the hundred leaves nothing of them here."""
+        before = held()
+        for number in range(1_000):
+            value = b"a" * OPTIONS_SIZE + b",%d" % number
+            self.assertEqual(clients_options(value), connection_options(value))
+        self.assertEqual(held(), before)
 
 
 class MisspeltTests(SynchronousTestCase):
