@@ -30,7 +30,7 @@ BLOCKS = 8_192
 
 BLOCKS_SIZE = 4 << 20
 """Bytes of them: a browser's are some 1 KiB with a session. With what they mean, and the
-notes, they take up to eight times that."""
+notes, they take six times that, and twenty times where a block is 128 fields of a letter or two."""
 
 
 @attrs.define(eq=False, repr=False)  # what it remembers holds cookies

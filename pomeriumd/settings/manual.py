@@ -22,6 +22,7 @@ from pomeriumd.settings.keys import (
     Key,
 )
 from pomeriumd.settings.known import GLOBAL_GONE, GLOBAL_NOT_YET, ROUTE_GONE, ROUTE_NOT_YET
+from pomeriumd.settings.memory import section
 from pomeriumd.settings.reads import ReadsPairs
 
 _HEAD = """\
@@ -53,7 +54,8 @@ def manual() -> str:
         *_table(_global_keys(), environment=True),
         "\n## For each route\n\nEach item of `policy` (or `routes`) is a map of these.\n",
         *_table(ROUTE_KEYS.values(), environment=False),
-        "\n## Keys of Pomerium that are not here\n\nThey are refused by name.\n",
+        f"\n{section()}",
+        "## Keys of Pomerium that are not here\n\nThey are refused by name.\n",
         _names("Not yet, for the whole process", GLOBAL_NOT_YET),
         _names("Not yet, in a route", ROUTE_NOT_YET),
         "Gone from Pomerium itself:\n",

@@ -293,11 +293,17 @@ class Settings:
     ] = 300.0
     max_connections: Annotated[
         Connections,
-        Doc("How many connections of clients may be open; one more waits until one has left."),
+        Doc(
+            "How many connections of clients may be open; one more waits until one has left. "
+            "Shared out among the workers, see [Memory](#memory)."
+        ),
     ] = 10_000
     upstream_max_connections: Annotated[
         Connections,
-        Doc("How many connections one upstream may be given; what is above them waits."),
+        Doc(
+            "How many connections one upstream may be given; what is above them waits. Shared out "
+            "among the workers."
+        ),
     ] = 256
 
     log_level: Annotated[LogLevel, Doc("`debug`, `info`, `warn` or `error`.")] = "info"
