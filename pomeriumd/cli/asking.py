@@ -127,8 +127,15 @@ def _why(error: OSError, path: str, seconds: float) -> str:
             "log and `top` may say why"
         )
     if isinstance(error, ConnectionError):
-        return f"the daemon went while it was asked: is it stopping? {_WHERE}"
+        return _cut()
     return f"{(error.strerror or str(error)).lower()}; {_WHERE}"
+
+
+def _cut() -> str:
+    return (
+        "closed without an answer: it answers its own user and root alone, and you are "
+        f"{_name(os.geteuid())}; use sudo, or try again if it was just stopping"
+    )
 
 
 def _owner(path: str) -> str:
@@ -147,10 +154,7 @@ def _name(user: int) -> str:
 
 def _document(answer: bytes, path: str) -> dict[str, Any]:
     if not answer:
-        raise NotAsked(
-            f"{printable(path)}: closed without an answer: it answers its own user and root "
-            f"alone, and you are {_name(os.geteuid())}; use sudo"
-        )
+        raise NotAsked(f"{printable(path)}: {_cut()}")
     try:
         found = orjson.loads(answer)
     except ValueError:

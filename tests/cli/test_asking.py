@@ -101,8 +101,13 @@ class AskTests(Case):
             self.assertEqual(
                 self.refused(),
                 f"{self.path}: closed without an answer: it answers its own user and root alone, "
-                f"and you are {ME}; use sudo",
+                f"and you are {ME}; use sudo, or try again if it was just stopping",
             )
+
+    def test_cut(self) -> None:
+        """It may close so fast that the question is not even taken; it is the same sentence."""
+        for error in (BrokenPipeError(), ConnectionResetError()):
+            self.assertIn("closed without an answer", asking._why(error, self.path, 5))
 
     def test_no_answer(self) -> None:
         """A daemon that is stopped takes the question and says nothing."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from datetime import UTC
+from pathlib import Path
 
 import attrs
 import click
@@ -21,6 +23,7 @@ from pomeriumd.daemon.status import (
     WorkerStatus,
 )
 
+ROOT = Path(__file__).parents[2]
 NOW = 1_795_764_842.0
 WORKER = WorkerStatus(
     number=1,
@@ -79,6 +82,11 @@ Workers                                                upstream
 
 In all 240 connections of clients, 14 streams""",
         )
+
+    def test_the_manual(self) -> None:
+        """The screen in docs/operating.md is what is shown."""
+        screen = textwrap.indent(plain(STATUS), "    ")
+        self.assertIn(f"\n{screen}\n", (ROOT / "docs" / "operating.md").read_text())
 
     def test_a_refused_reload(self) -> None:
         """It stands at the top, and its error is shown in full where it happened."""
