@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": "pomeriumd.cli.demo.command",
     "reload": "pomeriumd.cli.reload",
     "status": "pomeriumd.cli.status",
+    "secrets": "pomeriumd.cli.secrets.command",
     "verify": "pomeriumd.cli.verify.command",
 }
 """Each command, and the module whose ``command`` it is."""

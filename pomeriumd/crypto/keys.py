@@ -37,6 +37,7 @@ class Purpose(enum.Enum):
     PROVIDER_SESSION = "provider session"
     PROVIDER_LOGIN = "provider login"
     PROVIDER_CSRF = "provider csrf"
+    MARK = "mark"
 
 
 def derive(root: bytes, purpose: Purpose, size: int = 32) -> bytes:
@@ -63,6 +64,11 @@ def ring(roots: Sequence[bytes], purpose: Purpose) -> KeyRing:
     if not roots:
         raise ValueError("no secret to derive keys from")
     return tuple(derive(root, purpose) for root in roots)
+
+
+def mark(root: bytes) -> str:
+    """Return eight hex digits by which people tell secrets apart without showing them."""
+    return derive(root, Purpose.MARK, 4).hex()
 
 
 @attrs.frozen(kw_only=True, repr=False)

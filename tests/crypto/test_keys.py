@@ -6,7 +6,7 @@ import itertools
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.crypto.keys import OwnKeys, Purpose, SharedKeys, derive, ring
+from pomeriumd.crypto.keys import OwnKeys, Purpose, SharedKeys, derive, mark, ring
 
 ROOT = bytes(range(32))
 
@@ -25,6 +25,10 @@ class DeriveTests(SynchronousTestCase):
         """Keys of different purposes differ, and so do those of different roots."""
         keys = [derive(root, p) for root in (ROOT, b"\x01" * 32) for p in Purpose]
         self.assertEqual(len(set(keys)), len(keys))
+
+    def test_the_mark_is_pinned(self) -> None:
+        """Two replicas of different versions show one secret by one mark."""
+        self.assertEqual(mark(ROOT), "a57fcbb7")
 
     def test_the_size_is_what_was_asked_for(self) -> None:
         """A key may be longer than the hash."""

@@ -215,6 +215,7 @@ USES = {
 
 ELSEWHERE = {
     Purpose.ASSERTION: "a pair of keys and no ring: see ReplicaTests.test_assertions",
+    Purpose.MARK: "tells people which secret is which, and is no key",
     Purpose.GRPC: "no service of ours calls another one yet",
 }
 
