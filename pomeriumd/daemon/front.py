@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from pomeriumd.daemon.access_log import AccessEntry
 from pomeriumd.daemon.build import Built
+from pomeriumd.daemon.tally import Tally
 from pomeriumd.errors import ClientError
 from pomeriumd.http.limits import Limits
 from pomeriumd.http.request_heads import RequestHeads
@@ -38,6 +39,7 @@ class Front:
         record: takes each exchange's line for the access log.
         run_id: begins every request id of this process: random, so that ids of two
             processes never meet.
+        tally: counts each exchange.
     """
 
     built: Built
@@ -50,6 +52,7 @@ class Front:
     deadlines: Deadlines
     record: Callable[[AccessEntry], None]
     run_id: str
+    tally: Tally = attrs.Factory(Tally)
     closing: bool = False
     connections: set[ServerConnection] = attrs.Factory(set)
     _count: int = 0
@@ -75,9 +78,10 @@ class Front:
         path.fail(exchange, self.generation, error)
 
     def ended(self, exchange: Exchange) -> None:
-        """Write the exchange's line."""
+        """Count the exchange, and write its line."""
         request = exchange.request
         took = self.edge.clock() - exchange.began
+        self.tally.count(exchange, took)
         self.record(
             AccessEntry(
                 self.edge.now(),
