@@ -1,0 +1,506 @@
+"""
+What the metrics tell, in the text that Prometheus reads; METRICS is the one list of them.
+
+Names are Pomerium's where it has one. ``python -m pomeriumd.daemon.metrics`` prints the table
+of docs/metrics.md; a test compares.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, islice
+from operator import itemgetter
+
+import attrs
+from prometheus_client import Metric, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
+
+from pomeriumd.daemon.merge import Numbers, Totals, Worker
+from pomeriumd.daemon.processes import Use
+from pomeriumd.daemon.series import (
+    DURATION,
+    NOW,
+    POOL,
+    REQUEST_SIZE,
+    RESPONSE_SIZE,
+    SINCE,
+    UPSTREAM,
+    Histogram,
+    Labels,
+)
+
+PREFIX = "pomerium_"
+
+PIECE = 200
+"""Lines that are made at once: some two milliseconds."""
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4.encode("ascii")
+"""Of the text: the form that every Prometheus reads."""
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """What the supervisor knows and no worker counts."""
+
+    version: str
+    services: str
+    """The setting; the label ``service`` of all that has one."""
+    digest: str
+    """Of the generation in force: 16 hex digits."""
+    since: float
+    """When it came into force: seconds since the epoch."""
+    routes: int
+    """How many it has."""
+    reload_good: bool = True
+    """The last attempt to load settings succeeded; a start is one."""
+    reload_good_at: float
+    """When one last did: seconds since the epoch."""
+    reload_failures: int = 0
+    workers: Mapping[str, int] = attrs.Factory(dict)
+    """How many are in each state."""
+    restarts: Mapping[str, int] = attrs.Factory(dict)
+    """How many were replaced, for each reason."""
+    lines_dropped: int = 0
+    """By the supervisor's own log."""
+    processes: Mapping[str, Use] = attrs.Factory(dict)
+    """What each process uses, by what it is called: ``supervisor``, ``worker-1``."""
+
+
+@attrs.frozen
+class Described:
+    """A metric as the manual lists it."""
+
+    name: str
+    """Without prefix; as it stands in a query, but for the suffixes of a histogram."""
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+    """One sentence, for the manual and the HELP line."""
+    samples: Callable[[Described, _Numbers], Iterable[Sample]] = attrs.field(repr=False)
+
+    @property
+    def full_name(self) -> str:
+        """Return the name with the prefix."""
+        return PREFIX + self.name
+
+    def sample(self, labels: Sequence[str], value: float) -> Sample:
+        """Return one sample."""
+        return Sample(self.full_name, dict(zip(self.labels, labels, strict=True)), value)
+
+
+class _Numbers:
+    """The merged numbers by family, and what is summed up from them."""
+
+    def __init__(self, merged: Numbers, facts: Facts) -> None:
+        self.facts = facts
+        self._families: dict[str, dict[Labels, tuple[float, ...]]] = {}
+        for (family, labels), numbers in merged.items():
+            self._families.setdefault(family, {})[labels] = numbers
+
+    def __getitem__(self, family: str) -> Mapping[Labels, tuple[float, ...]]:
+        """Return the series of a family."""
+        return self._families.get(family, {})
+
+    def exchanges(self, *places: int) -> Mapping[Labels, float]:
+        """Return how many exchanges there were for each value of two or more of the labels."""
+        sums: dict[Labels, float] = {}
+        some = itemgetter(*places)
+        for labels, (count,) in self["exchange"].items():
+            if count:
+                found = some(labels)
+                sums[found] = sums.get(found, 0.0) + count
+        return sums
+
+
+_Samples = Callable[[Described, _Numbers], Iterable[Sample]]
+
+
+def _fact(read: Callable[[Facts], float], *labels: Callable[[Facts], str]) -> _Samples:
+    """Give one sample: a fact."""
+
+    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+        facts = numbers.facts
+        yield metric.sample([label(facts) for label in labels], read(facts))
+
+    return samples
+
+
+def _by(read: Callable[[Facts], Mapping[str, float]]) -> _Samples:
+    """Give a sample for each entry of a fact that is a map."""
+
+    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+        for label, value in sorted(read(numbers.facts).items()):
+            yield metric.sample([label], value)
+
+    return samples
+
+
+def _of(read: Callable[[Use], float | None]) -> _Samples:
+    """Give a sample for each process of which the system tells."""
+
+    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+        for process, use in sorted(numbers.facts.processes.items()):
+            value = read(use)
+            if value is not None:
+                yield metric.sample([process], value)
+
+    return samples
+
+
+def _worker(family: str, names: tuple[str, ...], name: str) -> _Samples:
+    """Give the sum over all workers of one of their fixed numbers."""
+    place = names.index(name)
+
+    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+        found = numbers[family].get(())
+        yield metric.sample([], found[place] if found is not None else 0)
+
+    return samples
+
+
+def _dropped(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    found = numbers["since"].get(())
+    workers = found[SINCE.index("log_lines_dropped")] if found is not None else 0
+    yield metric.sample([], workers + numbers.facts.lines_dropped)
+
+
+def _cut(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    for labels, (count,) in numbers["cut"].items():
+        if count:
+            yield metric.sample(labels, count)
+
+
+def _requests(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    service = numbers.facts.services
+    for (host, route, method, status), count in numbers.exchanges(1, 0, 2, 3).items():
+        yield metric.sample((service, host, route, method, status), count)
+
+
+def _decisions(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    for labels, count in numbers.exchanges(1, 0, 4, 5).items():
+        if labels[2]:
+            yield metric.sample(labels, count)
+
+
+def _errors(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    sums: dict[str, float] = {}
+    for (_, kind), count in numbers.exchanges(0, 6).items():
+        sums[kind] = sums.get(kind, 0.0) + count
+    for kind, count in sums.items():
+        if kind:
+            yield metric.sample([kind], count)
+
+
+def _pools(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    for (where,), counts in numbers["upstream"].items():
+        for state, count in zip(POOL, counts, strict=True):
+            yield metric.sample([where, state], count)
+
+
+def _histogram(family: str, shape: Histogram) -> _Samples:
+    """Give the buckets, the sum and the count of each route."""
+    edges = [*map(floatToGoString, shape.bounds), "+Inf"]
+
+    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+        name, service = metric.full_name, numbers.facts.services
+        for (route, host, *to), cells in numbers[family].items():
+            counts = list(accumulate(cells[shape.first : shape.sum]))
+            if not counts[-1]:
+                continue
+            labels = dict(zip(metric.labels, (service, host, route, *to), strict=True))
+            for edge, count in zip(edges, counts, strict=True):
+                yield Sample(f"{name}_bucket", {**labels, "le": edge}, count)
+            yield Sample(f"{name}_sum", labels, cells[shape.sum])
+            yield Sample(f"{name}_count", labels, counts[-1])
+
+    return samples
+
+
+_ROUTE = ("service", "host", "route")
+
+METRICS: tuple[Described, ...] = (
+    Described(
+        "http_server_requests_total",
+        "counter",
+        (*_ROUTE, "http_method", "http_status"),
+        "Requests that were answered, or whose client left (499).",
+        _requests,
+    ),
+    Described(
+        "http_server_request_duration_ms",
+        "histogram",
+        _ROUTE,
+        "Milliseconds from a request's head to the end of its answer, streams and tunnels too.",
+        _histogram("route", DURATION),
+    ),
+    Described(
+        "http_server_request_size_bytes",
+        "histogram",
+        _ROUTE,
+        "Bytes of the bodies that clients sent.",
+        _histogram("route", REQUEST_SIZE),
+    ),
+    Described(
+        "http_server_response_size_bytes",
+        "histogram",
+        _ROUTE,
+        "Bytes of the bodies that clients were sent.",
+        _histogram("route", RESPONSE_SIZE),
+    ),
+    Described(
+        "http_client_request_duration_ms",
+        "histogram",
+        (*_ROUTE, "destination"),
+        "Milliseconds that an application took to begin its answer.",
+        _histogram("way", UPSTREAM),
+    ),
+    Described(
+        "decisions_total",
+        "counter",
+        ("host", "route", "decision", "reason"),
+        "Requests by what was decided and why, in the words of the log.",
+        _decisions,
+    ),
+    Described(
+        "errors_total",
+        "counter",
+        ("kind",),
+        "Requests that failed, by the kind of error that the log names.",
+        _errors,
+    ),
+    Described(
+        "connections",
+        "gauge",
+        (),
+        "Connections of clients that are open, TLS handshakes included.",
+        _worker("now", NOW, "connections"),
+    ),
+    Described(
+        "connections_limit",
+        "gauge",
+        (),
+        "Connections of clients that may be open.",
+        _worker("now", NOW, "connections_limit"),
+    ),
+    Described(
+        "accept_paused",
+        "gauge",
+        (),
+        "Workers that take no new connections, since they are full or out of open files.",
+        _worker("now", NOW, "accept_paused"),
+    ),
+    Described(
+        "tls_handshakes_failed_total",
+        "counter",
+        (),
+        "Connections that never got through their TLS handshake.",
+        _worker("since", SINCE, "handshakes_failed"),
+    ),
+    Described(
+        "streams",
+        "gauge",
+        (),
+        "Exchanges that last, WebSockets and long answers, and are decided again.",
+        _worker("now", NOW, "streams"),
+    ),
+    Described(
+        "streams_cut_total",
+        "counter",
+        ("reason",),
+        "Streams that were cut because they are not allowed any more.",
+        _cut,
+    ),
+    Described(
+        "sessions",
+        "gauge",
+        (),
+        "Sessions that are remembered; one that several workers know counts in each.",
+        _worker("now", NOW, "sessions"),
+    ),
+    Described(
+        "upstream_connections",
+        "gauge",
+        ("destination", "state"),
+        "Connections to an application: `idle`, `busy` or `opening`; `waiting` are the requests "
+        "that wait for one.",
+        _pools,
+    ),
+    Described(
+        "workers",
+        "gauge",
+        ("state",),
+        "Worker processes: `starting`, `serving`, `stopping` or `resting`.",
+        _by(lambda facts: facts.workers),
+    ),
+    Described(
+        "worker_restarts_total",
+        "counter",
+        ("reason",),
+        "Worker processes that were replaced.",
+        _by(lambda facts: facts.restarts),
+    ),
+    Described(
+        "build_info",
+        "gauge",
+        ("service", "version", "pythonversion"),
+        "1; what is running.",
+        _fact(
+            lambda _: 1,
+            lambda facts: facts.services,
+            lambda facts: facts.version,
+            lambda _: platform.python_version(),
+        ),
+    ),
+    Described(
+        "generation_info",
+        "gauge",
+        ("digest",),
+        "1; the digest of the settings in force.",
+        _fact(lambda _: 1, lambda facts: facts.digest),
+    ),
+    Described(
+        "generation_since_timestamp",
+        "gauge",
+        (),
+        "When the settings in force began to serve, in seconds since 1970.",
+        _fact(lambda facts: facts.since),
+    ),
+    Described(
+        "config_checksum_decimal",
+        "gauge",
+        ("service",),
+        "The first 13 digits of the digest as a number: equal on hosts with equal settings.",
+        _fact(lambda facts: int(facts.digest[:13] or "0", 16), lambda facts: facts.services),
+    ),
+    Described(
+        "config_last_reload_success",
+        "gauge",
+        ("service",),
+        "1 if the last attempt to load the settings succeeded, else 0.",
+        _fact(lambda facts: facts.reload_good, lambda facts: facts.services),
+    ),
+    Described(
+        "config_last_reload_success_timestamp",
+        "gauge",
+        ("service",),
+        "When the settings were last loaded with success, in seconds since 1970.",
+        _fact(lambda facts: facts.reload_good_at, lambda facts: facts.services),
+    ),
+    Described(
+        "config_reload_failures_total",
+        "counter",
+        (),
+        "Settings that were refused since the start.",
+        _fact(lambda facts: facts.reload_failures),
+    ),
+    Described(
+        "policy_count_total",
+        "gauge",
+        ("service",),
+        "Routes of the settings in force.",
+        _fact(lambda facts: facts.routes, lambda facts: facts.services),
+    ),
+    Described(
+        "log_lines_dropped_total",
+        "counter",
+        (),
+        "Lines that the log did not take: its disk is full, or its reader is stuck.",
+        _dropped,
+    ),
+    Described(
+        "process_cpu_seconds_total",
+        "counter",
+        ("process",),
+        "Seconds of processor time.",
+        _of(lambda use: use.cpu_seconds),
+    ),
+    Described(
+        "process_resident_memory_bytes",
+        "gauge",
+        ("process",),
+        "Bytes of memory.",
+        _of(lambda use: use.resident_bytes),
+    ),
+    Described(
+        "process_open_fds",
+        "gauge",
+        ("process",),
+        "Open files and sockets.",
+        _of(lambda use: use.open_files),
+    ),
+    Described(
+        "process_max_fds",
+        "gauge",
+        ("process",),
+        "Files and sockets that may be open.",
+        _of(lambda use: use.most_files),
+    ),
+)
+
+
+@attrs.frozen
+class _Some(Collector):
+    """A collector of one metric, or of a piece of it."""
+
+    metric: Metric
+
+    def collect(self) -> Iterator[Metric]:
+        """Give it."""
+        yield self.metric
+
+
+def exposition(
+    totals: Totals, workers: Callable[[], Iterable[Worker]], facts: Callable[[], Facts]
+) -> Iterator[bytes]:
+    """
+    Give the text in pieces, each made when it is asked for; some are empty.
+
+    Ten thousand routes are some 100,000 lines, and a process that also serves must not stand
+    still for them.
+
+    Args:
+        totals: what was counted by workers that have ended.
+        workers: gives those that run; asked once, at the first piece.
+        facts: asked once, after them.
+    """
+    sums: Numbers = {}
+    for _ in totals.merging(workers(), sums):
+        yield b""
+    numbers = _Numbers(sums, facts())
+    yield b""
+    for described in METRICS:
+        samples = iter(described.samples(described, numbers))
+        octets = _text(described, list(islice(samples, PIECE)))
+        yield octets
+        while some := list(islice(samples, PIECE)):
+            # Two lines of the metric itself come first in every piece.
+            yield _text(described, some).split(b"\n", 2)[2]
+
+
+def _text(described: Described, samples: list[Sample]) -> bytes:
+    name = described.full_name
+    if described.kind == "counter":
+        name = name.removesuffix("_total")  # which the library puts back
+    metric = Metric(name, described.text, described.kind)
+    metric.samples = samples
+    return generate_latest(_Some(metric))
+
+
+def table() -> str:
+    """Return the manual's table of all metrics."""
+    lines = ["| Metric | Kind | Labels | Meaning |", "|---|---|---|---|"]
+    for described in METRICS:
+        labels = ", ".join(f"`{label}`" for label in described.labels)
+        lines.append(
+            f"| `{described.full_name}` | {described.kind} | {labels} | {described.text} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())
