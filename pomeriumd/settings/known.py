@@ -68,6 +68,9 @@ _HINTS: dict[str, str] = {
     "grpc_address": _SINGLE,
     "grpc_client_timeout": _SINGLE,
     "grpc_insecure": _SINGLE,
+    "metrics_basic_auth": "keep metrics_address on loopback",
+    "metrics_certificate": "keep metrics_address on loopback",
+    "metrics_client_ca": "keep metrics_address on loopback",
     "proxy_log_level": "log_level is for all",
     "set_response_headers": "see headers",
     "xff_num_trusted_hops": "see trusted_proxies",
@@ -95,7 +98,7 @@ GLOBAL_NOT_YET = frozenset(
     health_check_systemd_disabled http_redirect_addr identity_providers
     idp_access_token_allowed_audiences installation_id jwt_claims_headers jwt_groups_filter
     jwt_issuer_format mcp_allowed_as_metadata_domains mcp_allowed_client_id_domains
-    merge_slashes metrics_address metrics_basic_auth metrics_certificate
+    merge_slashes metrics_basic_auth metrics_certificate
     metrics_certificate_file metrics_certificate_key metrics_certificate_key_file
     metrics_client_ca metrics_client_ca_file normalize_path override_certificate_name
     pass_identity_headers

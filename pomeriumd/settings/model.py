@@ -106,6 +106,15 @@ class Settings:
             example="[{cert: /etc/pomerium/tls.crt, key: /etc/pomerium/tls.key}]",
         ),
     ] = ()
+    metrics_address: Annotated[
+        ListenAddress | None,
+        Doc(
+            "Where Prometheus may read metrics, over plain http and with no sign-in; metrics.md "
+            "lists them.",
+            default="none",
+            example="127.0.0.1:9090",
+        ),
+    ] = None
     trusted_proxies: Annotated[
         tuple[NetworkBlock, ...],
         Doc(

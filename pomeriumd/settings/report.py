@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pomeriumd.errors import SettingsError
+from pomeriumd.settings.addresses import is_loopback
 from pomeriumd.settings.fields import written
 from pomeriumd.settings.load import load
 from pomeriumd.settings.model import RouteSettings, Settings
@@ -81,13 +82,7 @@ def dangers_of(settings: Settings) -> Iterator[str]:
             yield f"{route.place}: {text}"
     if not settings.routes:
         yield "policy: there are no routes; only the sign-in is served"
-    if settings.insecure_server and settings.address.host not in ("127.0.0.1", "::1", "localhost"):
-        yield (
-            "insecure_server: whoever can reach this port can read and change the traffic; only "
-            "the load balancer should"
-        )
-    if settings.insecure_server and not settings.trusted_proxies:
-        yield "trusted_proxies: empty, so the log shows the load balancer in place of the client"
+    yield from _listening_dangers(settings)
     yield from _session_dangers(settings)
     if settings.timeout_read == 0:
         yield "timeout_read: 0s, so a client that stalls holds its connection for ever"
@@ -98,6 +93,21 @@ def dangers_of(settings: Settings) -> Iterator[str]:
         )
     if not settings.headers:
         yield "headers: none, so browsers are not told to stay on https"
+
+
+def _listening_dangers(settings: Settings) -> Iterator[str]:
+    if settings.insecure_server and settings.address.host not in ("127.0.0.1", "::1", "localhost"):
+        yield (
+            "insecure_server: whoever can reach this port can read and change the traffic; only "
+            "the load balancer should"
+        )
+    if settings.insecure_server and not settings.trusted_proxies:
+        yield "trusted_proxies: empty, so the log shows the load balancer in place of the client"
+    if settings.metrics_address is not None and not is_loopback(settings.metrics_address.host):
+        yield (
+            f"metrics_address: whoever can reach {settings.metrics_address.text} can read the "
+            "metrics, the names of all hosts and applications among them; there is no sign-in"
+        )
 
 
 def _session_dangers(settings: Settings) -> Iterator[str]:

@@ -137,6 +137,17 @@ def _tls_or_not(draft: Draft) -> Iterator[Problem]:
         )
 
 
+@_rule(_global_rules, "address", "metrics_address")
+def _metrics_apart(draft: Draft) -> Iterator[Problem]:
+    address, metrics = draft.values["address"], draft.values["metrics_address"]
+    if metrics is None or not metrics.port or metrics.port != address.port:
+        return
+    if address.host == metrics.host or "" in (address.host, metrics.host):
+        yield draft.at(
+            "metrics_address", f"address is {address.text} already; want another port for metrics"
+        )
+
+
 ROOTS = ("shared_secret", "cookie_secret", "shared_secret_previous", "cookie_secret_previous")
 """The secrets that keys are derived from; of two that are equal the later one is at fault."""
 

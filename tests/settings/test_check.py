@@ -38,6 +38,7 @@ GLOBAL_FAULTS: dict[str, tuple[Any, str]] = {
     "services": ("proxy", "services: not yet: 'proxy'; want all"),
     "address": ("443", "address: want :port, host:port or [IPv6]:port, got '443'"),
     "insecure_server": ("on", "insecure_server: want true or false, got 'on'"),
+    "metrics_address": (9090, "metrics_address: want host:port, got 9090; write ':9090'"),
     "trusted_proxies": (
         ["0.0.0.0/0"],
         (
@@ -368,6 +369,22 @@ class GlobalRuleTests(SynchronousTestCase):
             insecure_server=None,
             certificates=[{"cert": pair()[0], "key": pair()[0]}],
         )
+
+    def test_metrics_have_a_port_of_their_own(self) -> None:
+        """Two listeners at one address would end the start."""
+        for address, metrics in (
+            (":8443", ":8443"),
+            ("127.0.0.1:8443", ":8443"),
+            (":8443", "127.0.0.1:8443"),
+            ("127.0.0.1:8443", "127.0.0.1:8443"),
+        ):
+            self.faulty(
+                f"metrics_address: address is {address} already; want another port for metrics",
+                address=address,
+                metrics_address=metrics,
+            )
+        self.faulty(address=":8443", metrics_address=":9090")
+        self.faulty(address="127.0.0.1:8443", metrics_address="127.0.0.2:8443")
 
     def test_secrets_differ(self) -> None:
         """One root under two names would be one key in two places: any two of the four."""

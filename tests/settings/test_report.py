@@ -133,6 +133,17 @@ class ReportTests(SynchronousTestCase):
             ],
         )
 
+    def test_metrics_for_everybody(self) -> None:
+        """Metrics that others than this machine can read are pointed at."""
+        for address in (":9090", "0.0.0.0:9090", "10.0.0.1:9090", "metrics.example.com:9090"):
+            told = (
+                f"  metrics_address: whoever can reach {address} can read the metrics, the names "
+                "of all hosts and applications among them; there is no sign-in"
+            )
+            self.assertIn(told, self.report(metrics_address=address)[0])
+        for address in ("127.0.0.1:9090", "[::1]:9090", "localhost:9090"):
+            self.assertNotIn("metrics_address", str(self.report(metrics_address=address)))
+
     def test_faults(self) -> None:
         """A faulty file has its path once and a line for each problem."""
         self.assertEqual(
