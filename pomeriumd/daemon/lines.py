@@ -206,9 +206,12 @@ class Lines:
     _tell_dropped: Callable[[int], bytes]
     # One buffer, not a list of lines: kept lines cost more memory traffic than copies.
     _waiting: bytearray = attrs.Factory(bytearray)
-    _dropped: int = 0
+    _untold: int = 0
+    """Lines that were dropped, and of which the log does not tell yet."""
     blocked: bool = False
     """The sink did not take all of the last flush."""
+    dropped: int = 0
+    """Lines that were dropped since the start."""
 
     @property
     def size(self) -> int:
@@ -219,7 +222,8 @@ class Lines:
         """Put a line, with its line feed, behind the others; return the bytes that wait."""
         waiting = self._waiting
         if len(waiting) + len(line) > WAITING:
-            self._dropped += 1
+            self._untold += 1
+            self.dropped += 1
         else:
             waiting += line
         return len(waiting)
@@ -227,9 +231,9 @@ class Lines:
     def flush(self) -> bool:
         """Write what the sink takes now, and tell whether that was all. Never raises."""
         self._write()
-        if not self._waiting and self._dropped:
-            dropped, self._dropped = self._dropped, 0
-            self.add(self._tell_dropped(dropped))
+        if not self._waiting and self._untold:
+            untold, self._untold = self._untold, 0
+            self.add(self._tell_dropped(untold))
             self._write()
         self.blocked = bool(self._waiting)
         return not self.blocked

@@ -202,6 +202,11 @@ class Port(tcp.Port):
         if self._pauses and self.open < most:
             self._resume("full")
 
+    @property
+    def paused(self) -> bool:
+        """Return whether it takes no new connections for now."""
+        return bool(self._pauses)
+
     def not_shaken(self) -> None:
         """Count a handshake that failed."""
         self.failed_handshakes += 1

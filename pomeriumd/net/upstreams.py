@@ -7,6 +7,7 @@ What is decided is decided by ``net.pool``, which does no I/O; here it is done.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 from typing import Protocol as Shape
@@ -171,6 +172,11 @@ class Upstreams:
     def idle(self) -> int:
         """How many connections lie idle, over all upstreams."""
         return sum(len(line.pool.idle) for line in self._lines.values())
+
+    @property
+    def pools(self) -> Mapping[Peer, Pool[UpstreamConnection, Waiting]]:
+        """Return the pool of each upstream that has connections; to look at."""
+        return {peer: line.pool for peer, line in self._lines.items()}
 
     def _wait(self, pool: Pool[UpstreamConnection, Waiting]) -> Waiting:
         waiting: Waiting = Deferred(pool.leave)

@@ -101,6 +101,11 @@ class Sessions:
                 stale = known, stands
         return stale
 
+    @property
+    def remembered(self) -> int:
+        """Return how many sessions are known without looking at their signature."""
+        return len(self._known)
+
     def _tokens(self, request: Request) -> Iterator[Token]:
         """Give what may be tokens, those of cookies first; nothing is verified yet."""
         host, authorization, in_cookies = request.host, b"", False

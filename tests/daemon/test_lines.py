@@ -81,6 +81,18 @@ class LinesTests(SynchronousTestCase):
         lines.flush()
         self.assertTrue(sink.taken.endswith(b"7 dropped\nlater\n"))
 
+    def test_dropped_lines_are_counted_since_the_start(self) -> None:
+        """What the log has told of is still in the count."""
+        sink = Slow([])
+        lines = Lines(sink, dropped)
+        for times in (1, 2):
+            for _ in range(WAITING // 1000 + 7):
+                lines.add(b"x" * 999 + b"\n")
+            self.assertEqual(lines.dropped, 7 * times)
+            sink.room = [WAITING, 100]
+            self.assertTrue(lines.flush())
+        self.assertEqual(lines.dropped, 14)
+
     def test_a_full_disk_is_no_exception(self) -> None:
         """An error of the sink keeps the lines for later."""
         sink = Slow([-1])

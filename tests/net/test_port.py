@@ -244,12 +244,14 @@ class RoomTests(Case):
         for _ in range(4):
             self.reactor.turn(0.02)
         self.assertEqual((port.open, len(self.factory.made)), (3, 3))
+        self.assertTrue(port.paused)
         self.assertNotIn(port, self.reactor.readers)
         for number in (0, 1):
             clients[number].close()
         for _ in range(4):
             self.reactor.turn(0.05)
         self.assertEqual((port.open, len(self.factory.made)), (3, 5))
+        self.assertFalse(port.paused)
         self.assertEqual(self.factory.made[4].got, [b"waiting"])
         number = port.getHost().port
         full = (

@@ -1,0 +1,120 @@
+"""What a worker looks up each second and writes down for its supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, Protocol
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from pomeriumd.daemon.front import Front
+from pomeriumd.daemon.lines import Lines
+from pomeriumd.daemon.series import POOL
+from pomeriumd.daemon.tally import Tally, destination
+from pomeriumd.net.peer import Peer
+from pomeriumd.net.pool import Pool
+from pomeriumd.net.upstream import UpstreamConnection
+from pomeriumd.net.upstreams import Upstreams
+
+_Pool = Pool[UpstreamConnection, Any]
+
+EVERY = 1.0
+"""Seconds between two looks."""
+
+POOLS = 250
+"""Upstreams looked at in one second: half a millisecond. Where there are more, what is told
+of them is some seconds old."""
+
+
+class Listening(Protocol):
+    """What is asked of a listening port; a ``net.port.Port`` is one."""
+
+    open: int
+    most: int
+    failed_handshakes: int
+
+    @property
+    def paused(self) -> bool:
+        """Return whether it takes no new connections for now."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Observing(Service):
+    """
+    Writes down how one worker stands, each second and once more at its end.
+
+    Args:
+        tally: where to; the front's own.
+        clock: for the next look.
+        front: has the sessions of the generation in force.
+        port: where clients come in.
+        upstreams: the connections to applications.
+        lines: the log's.
+        streams: says how many exchanges last.
+    """
+
+    _tally: Tally
+    _clock: IReactorTime
+    _front: Front
+    _port: Listening
+    _upstreams: Upstreams
+    _lines: Lines
+    _streams: Callable[[], int]
+    _next: IDelayedCall | None = attrs.field(default=None, init=False)
+    _pools: Iterator[tuple[Peer, _Pool]] | None = attrs.field(default=None, init=False)
+    _sums: dict[int, list[int]] = attrs.field(factory=dict, init=False)
+
+    def startService(self) -> None:
+        """Look now, and each second."""
+        super().startService()
+        self._look()
+
+    def stopService(self) -> None:
+        """Look once more: what was counted up to now is kept."""
+        super().stopService()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        self._write_down()
+
+    def _look(self) -> None:
+        self._next = self._clock.callLater(EVERY, self._look)
+        self._write_down()
+        self._walk()
+
+    def _write_down(self) -> None:
+        port = self._port
+        self._tally.set_now(
+            {
+                "connections": port.open,
+                "connections_limit": port.most,
+                "streams": self._streams(),
+                "sessions": self._front.generation.sessions.remembered,
+                "accept_paused": port.paused,
+            }
+        )
+        self._tally.set_since(
+            {
+                "handshakes_failed": port.failed_handshakes,
+                "log_lines_dropped": self._lines.dropped,
+            }
+        )
+
+    def _walk(self) -> None:
+        """Look at some more upstreams; after the last one write down what they do."""
+        if self._pools is None:
+            self._pools = iter(tuple(self._upstreams.pools.items()))
+            self._sums = {}
+        pools = tuple(islice(self._pools, POOLS))
+        for peer, pool in pools:
+            series = self._tally.upstream(destination(peer.host, peer.port))
+            sums = self._sums.setdefault(series, [0] * len(POOL))
+            counts = (len(pool.idle), len(pool.busy), pool.opening, len(pool.waiting))
+            for place, count in enumerate(counts):
+                sums[place] += count
+        if len(pools) < POOLS:
+            self._pools = None
+            self._tally.set_upstreams(self._sums)

@@ -1,0 +1,138 @@
+"""What a worker writes down each second."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from pomeriumd.daemon.cells import Reading
+from pomeriumd.daemon.lines import Lines
+from pomeriumd.daemon.observing import POOLS, Observing
+from pomeriumd.daemon.series import NOW, SINCE
+from pomeriumd.settings.model import UpstreamURL
+from tests.support.rig import Rig, request
+from tests.support.settings import route
+
+
+@attrs.define
+class Door:
+    """A port as a worker sees it."""
+
+    open: int = 3
+    most: int = 10
+    failed_handshakes: int = 2
+    paused: bool = False
+
+
+@attrs.define
+class Nothing:
+    """A sink that takes nothing."""
+
+    def write(self, octets: bytearray) -> int:
+        """Take nothing."""
+        del octets
+        return 0
+
+    def wait(self, seconds: float) -> None:
+        """Return."""
+
+    def close(self) -> None:
+        """Return."""
+
+
+class ObservingTests(SynchronousTestCase):
+    """The numbers are those of the objects, each second."""
+
+    def setUp(self) -> None:
+        """Observe a daemon in memory."""
+        self.rig = Rig(
+            route(allow_any_authenticated_user=True),
+            *(
+                route(
+                    f"h{number}.example.com",
+                    allow_public_unauthenticated_access=True,
+                    to=UpstreamURL("http", f"h{number}", 80),
+                )
+                for number in range(300)
+            ),
+        )
+        self.door = Door()
+        self.lines = Lines(Nothing(), lambda _: b"")
+        self.streams = 0
+        self.observing = Observing(
+            tally=self.rig.front.tally,
+            clock=self.rig.clock,
+            front=self.rig.front,
+            port=self.door,
+            upstreams=self.rig.front.edge.upstreams,
+            lines=self.lines,
+            streams=lambda: self.streams,
+        )
+        self.observing.startService()
+
+    def fixed(self) -> dict[str, float]:
+        """Return the numbers that every worker has."""
+        found = dict(Reading(self.rig.front.tally.memory))
+        return dict(zip((*NOW, *SINCE), (*found["now", ()], *found["since", ()]), strict=True))
+
+    def pools(self) -> dict[str, tuple[float, ...]]:
+        """Return what connections do, by destination, where there are any."""
+        return {
+            labels[0]: numbers
+            for (family, labels), numbers in Reading(self.rig.front.tally.memory)
+            if family == "upstream" and any(numbers)
+        }
+
+    def test_the_state_is_written_down_each_second(self) -> None:
+        """Connections, streams, sessions and dropped lines are told as they are."""
+        self.rig.connect().sends(request(b"/", (b"cookie", self.rig.cookie())))
+        self.door.open, self.door.paused, self.streams = 10, True, 5
+        self.lines.add(b"x" * 2_000_000)
+        self.assertEqual(self.fixed()["connections"], 3)
+        self.rig.clock.advance(1)
+        self.assertEqual(
+            self.fixed(),
+            {
+                "connections": 10,
+                "connections_limit": 10,
+                "streams": 5,
+                "sessions": 1,
+                "accept_paused": 1,
+                "handshakes_failed": 2,
+                "log_lines_dropped": 1,
+            },
+        )
+
+    def test_a_connection_is_busy_then_idle_then_gone(self) -> None:
+        """An upstream's connections are told of under its address."""
+        self.rig.connect().sends(request(b"/", (b"cookie", self.rig.cookie())))
+        self.rig.clock.advance(1)
+        self.assertEqual(self.pools(), {"10.0.0.1:8080": (0, 1, 0, 0)})
+        self.rig.upstreams.last.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        self.rig.clock.advance(1)
+        self.assertEqual(self.pools(), {"10.0.0.1:8080": (1, 0, 0, 0)})
+        self.rig.upstreams.last.closes()
+        self.rig.clock.advance(1)
+        self.assertEqual(self.pools(), {})
+
+    def test_many_upstreams_take_some_seconds(self) -> None:
+        """No second sees to more than so many; the last ones share a series."""
+        for number in range(300):
+            self.rig.connect().sends(request(host=b"h%d.example.com" % number))
+        self.assertGreater(300, POOLS)
+        self.rig.clock.advance(1)
+        self.assertEqual(self.pools(), {})
+        self.rig.clock.advance(1)
+        found = self.pools()
+        self.assertEqual(sum(numbers[1] for numbers in found.values()), 300)
+        self.assertEqual(found["other"], (0, 44, 0, 0))
+
+    def test_the_last_state_is_that_of_the_end(self) -> None:
+        """What was counted in the last second is written down, and then no more."""
+        self.door.failed_handshakes = 9
+        self.observing.stopService()
+        self.assertEqual(self.fixed()["handshakes_failed"], 9)
+        before = self.fixed()
+        self.door.open = 7
+        self.rig.clock.advance(5)
+        self.assertEqual(self.fixed(), before)
