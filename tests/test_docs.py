@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
+import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.daemon.metrics import METRICS, table
 from pomeriumd.oidc.refusals import EXPLANATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +39,32 @@ class TroubleshootingTests(SynchronousTestCase):
         text = (ROOT / "docs" / "troubleshooting.md").read_text()
         missing = {check for check in checks_in_the_code() if f"`{check}`" not in text}
         self.assertEqual(missing, set())
+
+
+class MetricsTests(SynchronousTestCase):
+    """docs/metrics.md and the alerts know the metrics that there are."""
+
+    def setUp(self) -> None:
+        """Read both."""
+        self.manual = (ROOT / "docs" / "metrics.md").read_text()
+        rules = (ROOT / "etc" / "prometheus" / "pomerium.rules.yml").read_text()
+        self.alerts = [rule for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]]
+
+    def test_the_table_is_that_of_the_code(self) -> None:
+        """``python -m pomeriumd.daemon.metrics`` prints what stands there."""
+        self.assertIn(f"\n{table()}\n", self.manual)
+
+    def test_every_alert_is_explained(self) -> None:
+        """Who is woken by an alert finds what to do."""
+        for alert in self.alerts:
+            self.assertIn(f"| `{alert['alert']}` |", self.manual)
+
+    def test_what_is_asked_for_is_there(self) -> None:
+        """Alerts and manual name no metric that there is not."""
+        known = {metric.full_name for metric in METRICS}
+        texts = [self.manual, *(alert["expr"] for alert in self.alerts)]
+        for name in re.findall(r"\bpomerium_\w+", " ".join(texts)):
+            self.assertIn(name, known)
 
 
 class ReadmeTests(SynchronousTestCase):

@@ -36,6 +36,9 @@ from pomeriumd.daemon.series import (
 
 PREFIX = "pomerium_"
 
+STATES = ("starting", "serving", "stopping", "resting")
+"""Of workers; each is told of also when none is in it, for alerts that wait for zero."""
+
 PIECE = 200
 """Lines that are made at once: some two milliseconds."""
 
@@ -62,9 +65,10 @@ class Facts:
     """When one last did: seconds since the epoch."""
     reload_failures: int = 0
     workers: Mapping[str, int] = attrs.Factory(dict)
-    """How many are in each state."""
+    """How many are in each of STATES, where there are any."""
     restarts: Mapping[str, int] = attrs.Factory(dict)
-    """How many were replaced, for each reason."""
+    """How many were replaced, for each reason; with every reason from the start, since
+    Prometheus sees no increase where there was nothing before."""
     lines_dropped: int = 0
     """By the supervisor's own log."""
     processes: Mapping[str, Use] = attrs.Factory(dict)
@@ -334,8 +338,8 @@ METRICS: tuple[Described, ...] = (
         "workers",
         "gauge",
         ("state",),
-        "Worker processes: `starting`, `serving`, `stopping` or `resting`.",
-        _by(lambda facts: facts.workers),
+        f"Worker processes: {', '.join(f'`{state}`' for state in STATES)}.",
+        _by(lambda facts: dict.fromkeys(STATES, 0) | dict(facts.workers)),
     ),
     Described(
         "worker_restarts_total",

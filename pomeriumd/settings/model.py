@@ -112,7 +112,7 @@ class Settings:
             "Where Prometheus may read metrics, over plain http and with no sign-in; metrics.md "
             "lists them.",
             default="none",
-            example="127.0.0.1:9090",
+            example="127.0.0.1:9902",
         ),
     ] = None
     trusted_proxies: Annotated[

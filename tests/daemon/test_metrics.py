@@ -131,6 +131,8 @@ class TextTests(SynchronousTestCase):
         text = told()
         for name in ("log_lines_dropped_total", "tls_handshakes_failed_total", "streams"):
             self.assertEqual(value(text, f"pomerium_{name}"), 0, name)
+        for state in ("starting", "serving", "stopping", "resting"):
+            self.assertEqual(value(text, "pomerium_workers", state=state), 0)
 
     def test_dropped_lines_are_those_of_workers_and_supervisor(self) -> None:
         """Wherever a line was dropped, it is counted."""
