@@ -93,6 +93,8 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     decision = here.authorizer.decide(route, session)
     if not isinstance(decision, _DECIDED):
         decision = await decision
+        if not isinstance(decision, _DECIDED):
+            raise TypeError("what was decided is no decision of ours")
     exchange.decided = edge.clock() - began
     exchange.reasons = decision.reasons
     match decision:
