@@ -7,14 +7,11 @@ connections, its time, and the processor at one go.
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IPushProducer
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -23,9 +20,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
+from pomeriumd.daemon.listeners import Listener
 from pomeriumd.daemon.metrics import CONTENT_TYPE
-from pomeriumd.net.port import NO_IPV6
-from pomeriumd.settings.values import Address
 
 CONNECTIONS = 16
 """Open at one time; one more is closed."""
@@ -167,20 +163,15 @@ def site(text: Text, reactor: Any) -> WrappingFactory:
 @attrs.define(eq=False)
 class MetricsSite(Service):
     """
-    The site, where ``metrics_address`` says; nowhere, while that says nothing.
+    The site, on a socket that listens already; nowhere, as long as there is none.
 
     Args:
-        address: where to listen; None for nowhere.
         text: begins a text for each scrape.
         reactor: everything of it.
-        descriptor: a socket that listens already, in place of one that is bound to the
-            address; it is dealt with and closed here.
     """
 
-    address: Address | None
     _text: Text
     _reactor: Any
-    _descriptor: int | None = None
     _factory: WrappingFactory = attrs.field(init=False)
     _port: IListeningPort | None = attrs.field(default=None, init=False)
     _log = Logger()
@@ -188,37 +179,14 @@ class MetricsSite(Service):
     def __attrs_post_init__(self) -> None:
         self._factory = site(self._text, self._reactor)
 
-    def privilegedStartService(self) -> None:
-        """
-        Bind, while there are still the rights to.
-
-        Raises:
-            SystemExit: the address cannot be had; the text says what to do.
-        """
-        super().privilegedStartService()
-        if self._descriptor is not None:
-            self._port = self._adopted(self._descriptor)
-        elif self.address is not None:
-            try:
-                self._port = self._bound(self.address)
-            except CannotListenError as error:
-                sys.exit(
-                    f"pomeriumd: metrics_address: cannot listen on {self.address.text}: "
-                    f"{error.socketError}; stop what has it, or set another address"
-                )
-
-    def move(self, address: Address | None) -> None:
-        """
-        Listen there from now on; scrapes under way come to their end.
-
-        Raises:
-            CannotListenError: the address cannot be had; all stays as it was.
-        """
-        if address == self.address:
-            return
-        before = self._port
-        self._port = None if address is None else self._bound(address)
-        self.address = address
+    def listen(self, listener: Listener | None) -> None:
+        """Serve there and nowhere else from now on; scrapes under way come to their end."""
+        before, self._port = self._port, None
+        if listener is not None:
+            self._port = self._reactor.adoptStreamPort(
+                listener.socket.fileno(), listener.socket.family, self._factory
+            )
+            self._log.info("metrics are served on {address}", address=listener.text)
         if before is not None:
             before.stopListening()
 
@@ -229,27 +197,3 @@ class MetricsSite(Service):
         for connection in tuple(self._factory.protocols):
             connection.abortConnection()
         return None if port is None else port.stopListening()
-
-    def _bound(self, address: Address) -> IListeningPort:
-        listen = self._reactor.listenTCP
-        try:
-            # The unspecified IPv6 address takes IPv4 clients too.
-            port: IListeningPort = listen(
-                address.port, self._factory, interface=address.host or "::"
-            )
-        except CannotListenError as error:
-            if address.host or getattr(error.socketError, "errno", None) not in NO_IPV6:
-                raise
-            port = listen(address.port, self._factory, interface="0.0.0.0")  # noqa: S104  # asked
-        self._log.info("metrics are served on {address}", address=address.text)
-        return port
-
-    def _adopted(self, descriptor: int) -> IListeningPort:
-        with socket.socket(fileno=descriptor) as listening:
-            # Blocking, accept() would hold up everybody once the queue is empty.
-            listening.setblocking(False)
-            port: IListeningPort = self._reactor.adoptStreamPort(
-                listening.fileno(), listening.family, self._factory
-            )
-        self._log.info("metrics are served on a socket that was handed over")
-        return port

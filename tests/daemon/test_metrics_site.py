@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 from collections.abc import Iterator
 from typing import Any
 
-import attrs
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
 
+from pomeriumd.daemon.listeners import METRICS, Listener, bound
 from pomeriumd.daemon.metrics_site import CONNECTIONS, IDLE_SECONDS, SCRAPE_SECONDS, MetricsSite
 from pomeriumd.settings.values import Address
 
-HERE = Address("127.0.0.1", 9090)
+HERE = Address("127.0.0.1", 0)
 
 
 class Wire(StringTransport):
@@ -41,9 +38,15 @@ class SiteCase(SynchronousTestCase):
         self.reactor: Any = MemoryReactorClock()
         self.made = 0
         self.pieces: list[bytes] = [b"one 1\n", b"", b"two 2\n"]
-        self.site = MetricsSite(HERE, self.text, self.reactor)
-        self.site.privilegedStartService()
+        self.site = MetricsSite(self.text, self.reactor)
         self.site.startService()
+        self.site.listen(self.listener())
+
+    def listener(self) -> Listener:
+        """Return a socket that listens."""
+        made = bound(METRICS, HERE)
+        self.addCleanup(made.close)
+        return made
 
     def text(self) -> Iterator[bytes]:
         """Give the pieces, and count them."""
@@ -53,7 +56,7 @@ class SiteCase(SynchronousTestCase):
 
     def connect(self) -> tuple[Any, Wire]:
         """Open a connection; the protocol is None for one that is closed at once."""
-        factory = self.reactor.tcpServers[-1][1]
+        factory = self.reactor.adoptedPorts[-1][2]
         factory.doStart()
         self.addCleanup(factory.doStop)
         protocol = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 4711))
@@ -172,9 +175,7 @@ class BoundTests(SiteCase):
             yield b"x 1\n"
             raise ZeroDivisionError
 
-        self.site._text = broken
-        site = MetricsSite(Address("127.0.0.1", 9091), broken, self.reactor)
-        site.privilegedStartService()
+        MetricsSite(broken, self.reactor).listen(self.listener())
         protocol, wire = self.connect()
         protocol.dataReceived(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         self.turns()
@@ -182,97 +183,42 @@ class BoundTests(SiteCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
-@attrs.define
-class Taken:
-    """A reactor whose addresses are taken."""
-
-    number: int = errno.EADDRINUSE
-    asked: list[str] = attrs.Factory(list)
-
-    def listenTCP(self, port: int, factory: object, interface: str) -> None:
-        """Refuse."""
-        self.asked.append(interface)
-        raise CannotListenError(interface, port, OSError(self.number, os.strerror(self.number)))
-
-
 class ListeningTests(SiteCase):
     """Where it listens."""
 
-    def listened(self) -> list[tuple[int, str]]:
-        """Return ports and interfaces, in order."""
-        return [(port, interface) for port, _, _, interface in self.reactor.tcpServers]
-
-    def test_it_listens_where_it_is_told(self) -> None:
-        """Loopback is loopback and nothing else."""
-        self.assertEqual(self.listened(), [(9090, "127.0.0.1")])
-
     def test_none_is_nowhere(self) -> None:
-        """Without an address there is no port."""
+        """Without a socket there is no port."""
         reactor: Any = MemoryReactorClock()
-        site = MetricsSite(None, self.text, reactor)
-        site.privilegedStartService()
-        self.assertEqual(reactor.tcpServers, [])
+        site = MetricsSite(self.text, reactor)
+        site.listen(None)
+        self.assertEqual(reactor.adoptedPorts, [])
         self.assertIsNone(site.stopService())
 
     def test_it_moves(self) -> None:
-        """A reload binds the new address first, and then leaves the old one."""
-        self.site.move(Address("127.0.0.1", 9091))
-        self.assertEqual(self.listened(), [(9090, "127.0.0.1"), (9091, "127.0.0.1")])
-        self.site.move(Address("127.0.0.1", 9091))
-        self.assertEqual(len(self.listened()), 2)
-        self.site.move(None)
-        self.assertIsNone(self.site.address)
-        self.site.move(Address("", 9090))
-        self.assertEqual(self.listened()[-1], (9090, "::"))
+        """A reload takes the new socket first, and then leaves the old one."""
+        events: list[str] = []
 
-    def test_an_address_that_is_taken_changes_nothing(self) -> None:
-        """The reload learns of it, and the old address serves on."""
-        self.site._reactor = Taken()
-        with self.assertRaises(CannotListenError):
-            self.site.move(Address("127.0.0.1", 9091))
-        self.assertEqual(self.site.address, HERE)
-        self.assertIsNotNone(self.site._port)
+        class Port:
+            def __init__(self, name: str) -> None:
+                self.name = name
+                events.append(f"begin {name}")
 
-    def test_a_start_says_what_to_do(self) -> None:
-        """An address that is taken ends the start with a sentence."""
-        site = MetricsSite(HERE, self.text, Taken())
-        with self.assertRaises(SystemExit) as caught:
-            site.privilegedStartService()
-        self.assertEqual(
-            str(caught.exception),
-            "pomeriumd: metrics_address: cannot listen on 127.0.0.1:9090: [Errno 98] Address "
-            "already in use; stop what has it, or set another address",
-        )
+            def stopListening(self) -> None:
+                events.append(f"stop {self.name}")
 
-    def test_a_host_without_ipv6(self) -> None:
-        """Everywhere is IPv4 where there is no IPv6."""
-        reactor = Taken(errno.EAFNOSUPPORT)
-        site = MetricsSite(None, self.text, reactor)
-        with self.assertRaises(CannotListenError):
-            site.move(Address("", 9090))
-        self.assertEqual(reactor.asked, ["::", "0.0.0.0"])  # noqa: S104
+        names = iter("ab")
+        self.reactor.adoptStreamPort = lambda *_: Port(next(names))
+        site = MetricsSite(self.text, self.reactor)
+        site.listen(self.listener())
+        site.listen(self.listener())
+        site.listen(None)
+        self.assertEqual(events, ["begin a", "begin b", "stop a", "stop b"])
 
     def test_the_end_cuts_what_is_open(self) -> None:
         """A shutdown does not wait for a scraper."""
         _, wire = self.connect()
         self.site.stopService()
         self.assertTrue(wire.aborted)
-
-    def test_a_socket_that_was_handed_over(self) -> None:
-        """A descriptor is listened on, non-blocking, and our copy is closed."""
-        listening = socket.create_server(("127.0.0.1", 0))
-        adopted: list[tuple[bool, int]] = []
-
-        class Adopting(MemoryReactorClock):
-            def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> None:
-                adopted.append((os.get_blocking(descriptor), family))
-
-        descriptor = os.dup(listening.fileno())
-        site = MetricsSite(None, self.text, Adopting(), descriptor)
-        site.privilegedStartService()
-        self.assertEqual(adopted, [(False, socket.AF_INET)])
-        self.assertRaises(OSError, os.fstat, descriptor)
-        listening.close()
 
 
 class PinnedTests(SynchronousTestCase):
