@@ -1,0 +1,188 @@
+"""One worker as its supervisor sees it: a process, a line to it, and what it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    ProcessDone,
+    ProcessExitedAlready,
+)
+from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.logger import Logger
+from twisted.protocols.amp import AMP, Command
+from twisted.python.failure import Failure
+
+MODULE = "pomeriumd.daemon.worker"
+
+LINK, NUMBERS = 3, 4
+"""The worker's descriptors: its end of the line to us, and the memory of its numbers."""
+
+PART_SIZE = 131_072
+"""Most bytes of a line that has no end yet; our own lines are half as long at the most."""
+
+SAID_LINES = 100
+"""Lines of a worker's standard error that are logged: a few tracebacks. Nothing of ours writes
+there, so it is what Python says when all else has failed."""
+
+GONE = (ConnectionDone, ConnectionLost)
+"""What a call ends with whose worker has died."""
+
+
+class Whole:
+    """
+    Makes whole lines of the pieces in which a pipe gives them.
+
+    Args:
+        take: gets one or more lines at once, with their line feeds.
+    """
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._part = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Take a piece."""
+        end = piece.rfind(b"\n") + 1
+        if end:
+            self._take(self._part + piece[:end])
+            self._part = piece[end:]
+        else:
+            self._part += piece
+        if len(self._part) > PART_SIZE:
+            self.end()
+
+    def end(self) -> None:
+        """Give what is left; a line that broke off gets its end here."""
+        part, self._part = self._part, b""
+        if part:
+            self._take(part + b"\n")
+
+
+class WorkerProcess(ProcessProtocol):
+    """
+    A process that serves.
+
+    Args:
+        number: of its place among the workers.
+        options: what it is told before anything else; no secret, since ``ps`` shows it.
+        numbers: descriptor of the memory that it counts in.
+        lines: takes whole lines for the log.
+        ended: is told, once, when the process is gone and all that it wrote has been read.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        number: int,
+        options: Mapping[str, Any],
+        numbers: int,
+        lines: Callable[[bytes], None],
+        ended: Callable[[WorkerProcess, str], None],
+    ) -> None:
+        self.number = number
+        self.pid = 0
+        self.gone = False
+        self._options = {"number": number, **options}
+        self._numbers = numbers
+        self._ended = ended
+        self._link = AMP()
+        self._pipes = {1: Whole(lines), 2: Whole(self._say)}
+        self._said = 0
+
+    def start(self, reactor: Any, environment: Mapping[str, str]) -> None:
+        """
+        Start the process; what is called from now on waits until it answers.
+
+        Raises:
+            OSError: the system has no process or descriptor for it.
+        """
+        ours, theirs = socket.socketpair()
+        with ours, theirs, open(os.devnull, "rb") as nothing:  # noqa: PTH123  # no path of ours
+            # Neither uid, gid nor path: Twisted forks for those, and a fork of a process with
+            # threads may stop for ever.
+            process = reactor.spawnProcess(
+                self,
+                sys.executable,
+                (sys.executable, "-P", "-m", MODULE, orjson.dumps(self._options).decode()),
+                env=dict(environment),
+                childFDs={
+                    0: nothing.fileno(),
+                    1: "r",
+                    2: "r",
+                    LINK: theirs.fileno(),
+                    NUMBERS: self._numbers,
+                },
+            )
+            self.pid = process.pid
+            factory = Factory.forProtocol(lambda: self._link)
+            factory.noisy = False
+            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+
+    def call(self, command: type[Command], **arguments: Any) -> Deferred[Any]:
+        """
+        Ask it to do something.
+
+        Raises:
+            CannotServe: it will not.
+            ConnectionDone, ConnectionLost: (see ``GONE``) it has died.
+        """
+        answer: Deferred[Any] = self._link.callRemote(command, **arguments)
+        return answer
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; harmless when it has ended."""
+        if self.transport is not None:
+            with contextlib.suppress(ProcessExitedAlready):
+                self.transport.signalProcess(number)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Take what it wrote."""
+        self._pipes[childFD].feed(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell that it is gone."""
+        self.gone = True
+        for pipe in self._pipes.values():
+            pipe.end()
+        link: Any = self._link.transport
+        if link is not None:
+            link.abortConnection()
+        self._ended(self, how(reason))
+
+    def _say(self, lines: bytes) -> None:
+        for line in lines.decode("utf-8", "backslashreplace").splitlines():
+            self._said += 1
+            if self._said <= SAID_LINES:
+                self._log.error(
+                    "worker {number} says: {line}", number=self.number, pid=self.pid, line=line
+                )
+
+
+ENDED_WELL = "told to end"
+"""How a process ended that drained first."""
+
+
+def how(reason: Failure) -> str:
+    """Return how a process ended, in a few words."""
+    if reason.check(ProcessDone):
+        return ENDED_WELL
+    number = getattr(reason.value, "signal", None)
+    if number is not None:
+        return f"killed by {signal.Signals(number).name}"
+    return f"ended with status {getattr(reason.value, 'exitCode', None)}"
