@@ -14,8 +14,10 @@ else has a descriptor of; nothing of a client is in them, and no file or socket 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import mmap
+import os
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -38,6 +40,8 @@ two."""
 _MARK = f"pomeriumd {pomeriumd.__version__} settings\n".encode("ascii")
 """Before all else: who reads must be of the version that wrote."""
 
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, AttributeError, ImportError),
@@ -128,6 +132,34 @@ def write(file: BinaryIO, framed: Framed) -> None:
         pickle.dump(value, file, protocol=5)
     file.write(frames.getbuffer())
     file.flush()
+
+
+def sealed(framed: Framed) -> int:
+    """
+    Return the descriptor of memory that holds settings and that nobody can change.
+
+    Raises:
+        OSError: there is no descriptor, or no memory, left.
+    """
+    descriptor = memory()
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            write(file, framed)
+        seal(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def memory() -> int:
+    """Return the descriptor of memory to write settings to; raise OSError."""
+    return os.memfd_create("settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def seal(descriptor: int) -> None:
+    """Let nobody change the memory any more."""
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
 
 def _cut(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:

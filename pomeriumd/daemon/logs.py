@@ -51,8 +51,9 @@ LINE_SIZE = 65_536
 """Most bytes of one line; the fields of a longer one are left out."""
 
 _COLOURS = {"debug": "2", "info": "36", "warn": "33", "error": "31", "critical": "1;31"}
-_CHATTER = ("Starting factory ", "Stopping factory ")
-"""How the sentences begin that twisted.web writes at info for each connection it makes."""
+_CHATTER = ("Starting factory ", "Stopping factory ", "{cls} connection ")
+"""How the sentences begin that Twisted writes at info for each connection that its clients make,
+and for each line between supervisor and worker."""
 _LEGACY = frozenset(
     {"message", "system", "time", "isError", "format", "logLevel", "failure", "why"}
 )
@@ -75,8 +76,8 @@ class LineObserver:
         self, sink: Sink, *, level: str = "info", readable: bool = False, colour: bool = False
     ) -> None:
         self._lowest = LEVELS[level.lower()]
-        self._readable = readable
-        self._colour = colour
+        self.readable = readable
+        self.colour = colour
         self._when = Clock()
         self._now = 0.0
         self.lines = Lines(sink, self._dropped)
@@ -113,7 +114,12 @@ class LineObserver:
         """Return what makes access lines at the present level; None where none are wanted."""
         if self._lowest > LEVELS["info"]:
             return None
-        return self._readable_entry if self._readable else json_line
+        return self._entry_for_a_person if self.readable else json_line
+
+    def relay(self, lines: bytes) -> None:
+        """Write whole lines that another process of ours has made."""
+        self.lines.add(lines)
+        self.lines.flush()
 
     def close(self) -> None:
         """Write the last lines, within a bounded time; nothing may be logged after it."""
@@ -125,7 +131,7 @@ class LineObserver:
 
     def _line(self, level: str, message: str, more: Mapping[str, object]) -> bytes:
         when = self._when.text(self._now)
-        if self._readable:
+        if self.readable:
             return self._for_a_person(level, when, message, more)
         head = {"level": level, "time": when, "message": message}
         # Twice: first in order, and last in say.
@@ -144,7 +150,7 @@ class LineObserver:
         trace = "".join(
             f"\n    {_printable(line)}" for line in str(more.get("traceback", "")).splitlines()
         )
-        if self._colour:
+        if self.colour:
             word = f"\x1b[{_COLOURS.get(level, '0')}m{level:<8}\x1b[0m"
             detail = f"\x1b[2m{detail}\x1b[0m" if detail else ""
         else:
@@ -152,7 +158,7 @@ class LineObserver:
         text = f"{when[11:23]} {word} {_printable(message)}{detail}{trace}"
         return text[: LINE_SIZE // 4].encode("utf-8", "backslashreplace") + b"\n"
 
-    def _readable_entry(self, entry: AccessEntry, when: str) -> bytes:
+    def _entry_for_a_person(self, entry: AccessEntry, when: str) -> bytes:
         where = (entry.host + entry.path).decode("latin-1")
         text = f"{entry.status} {entry.method.decode('latin-1')} {where} {entry.duration_ms:.1f} ms"
         more = {

@@ -59,7 +59,7 @@ class Observing(Service):
     _tally: Tally
     _clock: IReactorTime
     _front: Front
-    _port: Listening
+    port: Listening
     _upstreams: Upstreams
     _lines: Lines
     _streams: Callable[[], int]
@@ -86,7 +86,7 @@ class Observing(Service):
         self._walk()
 
     def _write_down(self) -> None:
-        port = self._port
+        port = self.port
         self._tally.set_now(
             {
                 "connections": port.open,

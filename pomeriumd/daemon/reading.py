@@ -8,7 +8,6 @@ there is an outcome; one that went wrong is a refusal that says what to do.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -23,6 +22,8 @@ from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from pomeriumd.daemon import frames
 
 MODULE = "pomeriumd.daemon.reader"
 
@@ -46,7 +47,6 @@ LARGEST_SAID = 16 * 1024
 """Bytes of its standard output and error that are logged. Nothing of ours writes there, so it is
 what Python says when all else has failed."""
 
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _TYPES = {"outcome": str, "digest": str, "routes": int, "problems": str, "changes": list}
 
 
@@ -136,7 +136,7 @@ class Reading:
                 "storage of the files that it names answers, then reload again"
             )
             return succeed(Read(outcome=REFUSED, problems=text))
-        content = os.memfd_create("settings", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        content = frames.memory()
         child = self._child = _Reader(path, content)
         try:
             child.start(self._reactor, self._environment, present)
@@ -236,7 +236,7 @@ class _Reader(ProcessProtocol):
         self._told = True
         content, self._content = self._content, -1
         if read.outcome == GOOD:
-            fcntl.fcntl(content, fcntl.F_ADD_SEALS, _SEALS)
+            frames.seal(content)
             read = attrs.evolve(read, descriptor=content)
         else:
             os.close(content)

@@ -1,0 +1,75 @@
+"""The numbers of all workers, those that run and those that have ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+import attrs
+
+from pomeriumd.daemon.cells import Memory, Reading, mapped, shared_memory
+from pomeriumd.daemon.merge import Totals
+from pomeriumd.daemon.series import NOW, POOL
+
+
+@attrs.define(eq=False)
+class Ledger:
+    """
+    Reads what the workers write down in memory that each shares with us.
+
+    It is read as it is, whatever its writer does: one that is stopped or that was killed is
+    read like any other.
+    """
+
+    totals: Totals = attrs.field(factory=Totals, init=False)
+    _running: dict[int, Reading] = attrs.field(factory=dict, init=False)
+    """By the worker's number."""
+
+    def open(self, number: int) -> int:
+        """
+        Begin a page for a new worker.
+
+        Returns:
+            The descriptor of its memory, to hand to it; the caller closes it.
+
+        Raises:
+            OSError: there is no descriptor, or no memory, left.
+        """
+        descriptor = shared_memory()
+        try:
+            self.open_own(number, mapped(descriptor))
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def open_own(self, number: int, memory: Memory) -> None:
+        """Begin a page with memory that somebody writes to already."""
+        self._running[number] = Reading(memory)
+
+    def close(self, number: int) -> None:
+        """Keep what a worker has counted that has ended."""
+        reading = self._running.pop(number, None)
+        if reading is not None:
+            self.totals.ended(reading)
+
+    @property
+    def running(self) -> Collection[Reading]:
+        """Return the pages of those that run."""
+        return self._running.values()
+
+    def present(self, number: int) -> dict[str, int]:
+        """
+        Return a worker's present state.
+
+        Returns:
+            Each of ``series.NOW``, and each of ``series.POOL`` over all upstreams; 0 for
+            what it has not written yet.
+        """
+        found = dict.fromkeys((*NOW, *POOL), 0)
+        for (family, _), values in self._running.get(number, ()):
+            names = {"now": NOW, "upstream": POOL}.get(family)
+            if names is not None and len(values) == len(names):
+                for name, value in zip(names, values, strict=True):
+                    found[name] += int(value)
+        return found

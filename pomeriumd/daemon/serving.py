@@ -1,0 +1,235 @@
+"""
+What serves in one process: its connections, and the generation in force.
+
+A supervisor's worker has one, and so has a daemon of a single process. Both are asked for the
+same few things (``servants.Servants``), so that nothing else has to know which of them it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import secrets
+import time
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pomeriumd.daemon import frames
+from pomeriumd.daemon.access_log import AccessLog
+from pomeriumd.daemon.build import Built, World, building
+from pomeriumd.daemon.descriptors import needed, provide, share
+from pomeriumd.daemon.frames import BadFrames, Framed
+from pomeriumd.daemon.front import Front
+from pomeriumd.daemon.listeners import MAIN
+from pomeriumd.daemon.logs import LineObserver
+from pomeriumd.daemon.messages import CannotServe
+from pomeriumd.daemon.observing import Observing
+from pomeriumd.daemon.pieces import in_pieces
+from pomeriumd.daemon.servants import DRAIN_SECONDS
+from pomeriumd.daemon.tally import Tally
+from pomeriumd.errors import SettingsError
+from pomeriumd.http.limits import Limits
+from pomeriumd.net.connect import Connectors
+from pomeriumd.net.deadlines import Deadlines
+from pomeriumd.net.names import resolver
+from pomeriumd.net.port import Port
+from pomeriumd.net.server import ServerConnections
+from pomeriumd.net.upstreams import Upstreams
+from pomeriumd.net.verify import HTTPSPolicy
+from pomeriumd.oidc.agent import provider_agent
+from pomeriumd.pieces import Pieces
+from pomeriumd.proxy.path import Edge
+
+
+def world_of(reactor: Any) -> World:
+    """Return what generations need from outside."""
+    return World(
+        agent=provider_agent(reactor, HTTPSPolicy()),
+        clock=reactor,
+        now=time.time,  # noqa: TID251  # here the arguments come from
+        random=secrets.token_bytes,
+        connector=Connectors(reactor),
+    )
+
+
+@attrs.define(eq=False, kw_only=True)
+class Serving:
+    """
+    Serves, under one generation after the other.
+
+    Args:
+        reactor: everything of it: time, sockets, names.
+        observer: the log of this process.
+        tally: its numbers.
+        workers: how many processes share what is bounded for all of them together.
+    """
+
+    _reactor: Any
+    _observer: LineObserver
+    _tally: Tally
+    _workers: int = 1
+    _world: World = attrs.field(init=False)
+    _limits: Limits = attrs.field(factory=Limits, init=False)
+    _deadlines: Deadlines = attrs.field(init=False)
+    _access: AccessLog = attrs.field(init=False)
+    _upstreams: Upstreams = attrs.field(init=False)
+    _front: Front | None = attrs.field(default=None, init=False)
+    _prepared: dict[int, Built] = attrs.field(factory=dict, init=False)
+    """By number. One at a time: whoever asks waits for it, and takes or discards it."""
+    _ports: dict[str, Port] = attrs.field(factory=dict, init=False)
+    _observing: Observing | None = attrs.field(default=None, init=False)
+    _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        reactor = self._reactor
+        reactor.installNameResolver(resolver(reactor))
+        self._deadlines = Deadlines(reactor)
+        self._world = world_of(reactor)
+        self._access = self._observer.access_log(reactor)
+        self._upstreams = Upstreams(self._limits, self._deadlines, reactor)
+
+    # Generations
+
+    async def prepare(self, number: int, content: int) -> None:
+        """
+        Build a generation, in pieces between requests.
+
+        Args:
+            number: to call it by.
+            content: descriptor of its settings; the caller closes it.
+
+        Raises:
+            CannotServe: it cannot be built.
+        """
+        try:
+            framed = await in_pieces(frames.reading(content), self._reactor)
+            self._prepared[number] = await in_pieces(self.building(framed), self._reactor)
+        except (BadFrames, OSError, SettingsError) as error:
+            raise CannotServe(str(error)) from error
+
+    def building(self, framed: Framed) -> Pieces[Built]:
+        """Build a generation; raise SettingsError if it cannot be."""
+        before = None if self._front is None else self._front.built
+        return building(framed.settings, framed.shared_secret, self._world, self._limits, before)
+
+    def serve(self, number: int) -> None:
+        """
+        Take a generation into force that was prepared.
+
+        Raises:
+            CannotServe: none of this number was.
+        """
+        built = self._prepared.pop(number, None)
+        if built is None:
+            raise CannotServe(f"generation {number} was not prepared")
+        self.take(built)
+
+    def discard(self, number: int) -> None:
+        """Forget a generation that was prepared, or was not."""
+        self._prepared.pop(number, None)
+
+    def take(self, built: Built) -> None:
+        """Serve under a generation from now on; what has begun ends under its own."""
+        settings = built.settings
+        for port in self._ports.values():
+            port.store = built.store
+            port.allow(share(settings.max_connections, self._workers))
+        each = share(settings.upstream_max_connections, self._workers)
+        self._rest(self._upstreams.keep(built.endpoints.keys(), each))
+        self._observer.set_level(settings.log_level)
+        if self._front is not None:
+            self._front.swap(built)
+            self._tally.forget_routes()
+            return
+        self._front = Front(
+            built=built,
+            edge=Edge(upstreams=self._upstreams, now=self._world.now, clock=time.monotonic),
+            limits=self._limits,
+            deadlines=self._deadlines,
+            record=self._access.record,
+            tally=self._tally,
+            run_id=secrets.token_hex(6),
+        )
+        clients = share(settings.max_connections, self._workers)
+        provide(needed(clients, each, built.endpoints.keys()))
+        # None of what is there now will ever be garbage. Looking through all of it each time,
+        # the collector stopped everybody for 60 ms.
+        gc.collect()
+        gc.freeze()
+
+    def _rest(self, work: Pieces[None]) -> None:
+        """Do in pieces what nobody waits for."""
+        done = Deferred.fromCoroutine(in_pieces(work, self._reactor))
+        done.addErrback(lambda failure: self._log.failure("what follows a reload failed", failure))
+
+    # Sockets
+
+    def listen(self, name: str, descriptor: int) -> None:
+        """
+        Accept connections from a socket, in place of the one of the same name.
+
+        Args:
+            name: of the socket.
+            descriptor: of the socket, which listens already; it is ours from here on.
+
+        Raises:
+            CannotServe: there is no generation to serve under.
+        """
+        front = self._front
+        if front is None:
+            os.close(descriptor)
+            raise CannotServe("no generation serves yet")
+        port = Port.adopt(
+            descriptor,
+            ServerConnections(front),
+            self._reactor,
+            store=front.built.store,
+            deadlines=self._deadlines,
+            most=share(front.built.settings.max_connections, self._workers),
+        )
+        port.startListening()
+        before = self._ports.pop(name, None)
+        self._ports[name] = port
+        if name == MAIN:
+            self._observe(front, port)
+        if before is not None:
+            # What waits in its queue came for the old address and would be reset.
+            before.doRead()
+            before.stopListening()
+
+    def _observe(self, front: Front, port: Port) -> None:
+        """Write down from now on how this process stands."""
+        if self._observing is not None:
+            self._observing.port = port
+            return
+        self._observing = Observing(
+            tally=self._tally,
+            clock=self._reactor,
+            front=front,
+            port=port,
+            upstreams=self._upstreams,
+            lines=self._observer.lines,
+            streams=lambda: 0,
+        )
+        self._observing.startService()
+
+    # The end
+
+    async def stop(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Accept no more, let what is under way end within so many seconds, close the rest."""
+        front = self._front
+        if front is not None:
+            self._log.info("stopping: {count} connections to drain", count=len(front.connections))
+        for port in self._ports.values():
+            stopping = port.stopListening()
+            if stopping is not None:
+                await stopping
+        if front is not None:
+            await front.drain(self._reactor, seconds)
+        self._upstreams.close()
+        if self._observing is not None:
+            self._observing.stopService()
+        self._access.flush()
