@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
@@ -11,7 +10,7 @@ from twisted.python import usage
 
 import pomeriumd
 from pomeriumd.errors import SettingsError
-from pomeriumd.settings.load import load
+from pomeriumd.settings.load import Loaded, load_whole
 from pomeriumd.settings.model import Settings
 
 
@@ -23,6 +22,7 @@ class Options(usage.Options):
     optParameters = [  # noqa: RUF012  # usage.Options reads this attribute
         ["config", "c", None, "the settings: a YAML, JSON or TOML file"],
     ]
+    loaded: Loaded
     settings: Settings
 
     def opt_version(self) -> None:
@@ -35,10 +35,10 @@ class Options(usage.Options):
         path = self["config"]
         if path is None:
             raise usage.UsageError("no settings: name the file with --config FILE")
-        try:
-            self.settings = load(path, os.environ)
-        except SettingsError as error:
-            raise usage.UsageError(f"{path}: {error}") from error
+        self.loaded = load_whole(path, os.environ)
+        if self.loaded.settings is None:
+            raise usage.UsageError(f"{path}: {self.loaded.error}") from self.loaded.error
+        self.settings = self.loaded.settings
 
 
 def makeService(options: Options) -> IService:
@@ -55,18 +55,16 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415, TID251
 
     from pomeriumd.daemon.clock import steady  # noqa: PLC0415
-    from pomeriumd.daemon.tree import tree  # noqa: PLC0415
+    from pomeriumd.daemon.tree import first_of, tree  # noqa: PLC0415
 
     steady(reactor)
     twistd = options.parent if options.parent is not None else {}
     try:
-        service = tree(options.settings, twistd, reactor)
+        first = first_of(options.settings, options.loaded.digest, twistd)
+        return tree(
+            first, options.loaded.files, options["config"], dict(os.environ), twistd, reactor
+        )
     except SettingsError as error:
         sys.exit(f"{options['config']}: {error}")
     except OSError as error:
         sys.exit(f"the log cannot be opened: {error}; name another file with --logfile")
-    # None of what is there now will ever be garbage. Looking through all of it each time,
-    # the collector stopped everybody for 60 ms.
-    gc.collect()
-    gc.freeze()
-    return service

@@ -3,45 +3,47 @@ The service tree: what is started, in which order, and how it ends.
 
 The log comes first and goes last. Listening sockets are bound while there are still the
 rights to; connections are drained before anything that they need is closed.
+
+With ``workers: 1`` this process serves. With more it supervises those that do, and nothing of
+a request passes through it.
 """
 
 from __future__ import annotations
 
-import errno
+import os
 import secrets
-import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, Logger
 
-import pomeriumd
-from pomeriumd.daemon.build import World, building
+from pomeriumd.daemon.build import building
 from pomeriumd.daemon.clock import ClockWatch
-from pomeriumd.daemon.descriptors import needed, provide
-from pomeriumd.daemon.front import Front
+from pomeriumd.daemon.control import Control
+from pomeriumd.daemon.daemon import Daemon
+from pomeriumd.daemon.frames import Framed
+from pomeriumd.daemon.ledger import Ledger
+from pomeriumd.daemon.listeners import METRICS, Sockets
+from pomeriumd.daemon.local import Local
 from pomeriumd.daemon.logs import LineObserver, observer_for
+from pomeriumd.daemon.metrics_site import MetricsSite
+from pomeriumd.daemon.reading import Reading
+from pomeriumd.daemon.reload import Reloading
+from pomeriumd.daemon.report import Report
 from pomeriumd.daemon.secret_file import Owner, shared_root
+from pomeriumd.daemon.serving import Serving, world_of
+from pomeriumd.daemon.supervisor import Ended, Supervisor
+from pomeriumd.daemon.tally import Tally
+from pomeriumd.daemon.watch import Watch
+from pomeriumd.daemon.worker_process import WorkerProcess
 from pomeriumd.http.limits import Limits
-from pomeriumd.net.connect import Connectors
-from pomeriumd.net.deadlines import Deadlines
-from pomeriumd.net.names import resolver
-from pomeriumd.net.port import Port
-from pomeriumd.net.server import ServerConnections
-from pomeriumd.net.upstreams import Upstreams
-from pomeriumd.net.verify import HTTPSPolicy
-from pomeriumd.oidc.agent import provider_agent
 from pomeriumd.pieces import finish
-from pomeriumd.proxy.path import Edge
-from pomeriumd.settings.model import Settings
-
-DRAIN_SECONDS = 30.0
-"""How long answers under way may take to end when the daemon stops."""
+from pomeriumd.settings.model import Secret, Settings
 
 
 class Root(MultiService):
@@ -75,160 +77,162 @@ class Root(MultiService):
 
 @attrs.define(eq=False)
 class Writing(Service):
-    """The log: flushed when everything else has stopped."""
+    """The log: written to its end when everything else has stopped."""
 
     _observer: LineObserver
-    _access: Any
 
     def stopService(self) -> None:
         """Write what is left."""
         super().stopService()
-        self._access.flush()
+        self._observer.lines.drain()
 
 
-@attrs.define(eq=False)
-class Connecting(Service):
-    """Connections to upstreams: closed when no exchange needs them any more."""
-
-    _upstreams: Upstreams
-
-    def stopService(self) -> None:
-        """Close what lies idle."""
-        super().stopService()
-        self._upstreams.close()
-
-
-@attrs.define(eq=False)
-class Descriptors(Service):
-    """The limit of open files: raised before there is anything to open."""
-
-    _needed: int
-
-    def startService(self) -> None:
-        """Raise it."""
-        super().startService()
-        provide(self._needed)
-
-
-@attrs.define(eq=False)
-class Listening(Service):
-    """The listening socket, and the connections that came through it."""
-
-    _port: Port
-    _front: Front
-    _clock: Any
-    _what: str
-    _log = Logger()
-
-    def privilegedStartService(self) -> None:
-        """
-        Bind, while there are still the rights to.
-
-        Raises:
-            SystemExit: the address cannot be had; the text says what to do.
-        """
-        super().privilegedStartService()
-        try:
-            self._port.startListening()
-        except CannotListenError as error:
-            self._log.critical(
-                "cannot listen on {address}: {reason}; {remedy}",
-                address=self._what,
-                reason=str(error.socketError),
-                remedy=_remedy(error),
-            )
-            sys.exit(
-                f"pomeriumd: cannot listen on {self._what}: {error.socketError}; {_remedy(error)}"
-            )
-
-    def startService(self) -> None:
-        """Say that we are there."""
-        super().startService()
-        self._log.info(
-            "pomeriumd {version} listens on {address}: {routes} routes",
-            version=pomeriumd.__version__,
-            address=self._what,
-            routes=len(self._front.generation.routes.routes),
-        )
-
-    def stopService(self) -> Deferred[None]:
-        """Accept no more, and let the answers under way end."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        self._log.info("stopping: {count} connections to drain", count=len(self._front.connections))
-        stopping = self._port.stopListening()
-        if stopping is not None:
-            await stopping
-        await self._front.drain(self._clock, DRAIN_SECONDS)
-
-
-def tree(settings: Settings, twistd: Mapping[str, Any], reactor: Any) -> IService:
+def tree(
+    first: Framed,
+    files: Mapping[str, str],
+    path: str,
+    environment: Mapping[str, str],
+    twistd: Mapping[str, Any],
+    reactor: Any,
+) -> IService:
     """
-    Build the daemon; nothing is bound or begun.
+    Build the daemon; nothing is bound or begun, and there is no child and no descriptor yet.
 
     Args:
-        settings: checked already.
+        first: the settings to begin with, checked already.
+        files: what was read for them, see ``settings.load.Loaded``.
+        path: of the settings file.
+        environment: of this process: settings may stand in it.
         twistd: twistd's own options.
-        reactor: everything of it: time, sockets, names.
+        reactor: everything of it: time, sockets, names, processes.
 
     Raises:
         SettingsError: what only building finds.
     """
-    limits = Limits()
-    deadlines = Deadlines(reactor)
-    shared_secret = shared_root(settings, secrets.token_bytes, Owner.told(twistd))
-    reactor.installNameResolver(resolver(reactor))
-    world = World(
-        agent=provider_agent(reactor, HTTPSPolicy()),
-        clock=reactor,
-        now=time.time,  # noqa: TID251  # here the arguments come from
-        random=secrets.token_bytes,
-        connector=Connectors(reactor),
-    )
-    built = finish(building(settings, shared_secret, world, limits))
-    upstreams = Upstreams(limits, deadlines, reactor, settings.upstream_max_connections)
+    settings = first.settings
     observer = observer_for(twistd, level=settings.log_level, debug=settings.pomerium_debug)
-    access = observer.access_log(reactor)
-    front = Front(
-        built=built,
-        edge=Edge(upstreams=upstreams, now=world.now, clock=time.monotonic),
-        limits=limits,
-        deadlines=deadlines,
-        record=access.record,
-        run_id=secrets.token_hex(6),
+    ledger = Ledger()
+    sockets = Sockets(settings)
+    count = workers(settings)
+    servants: Local | Supervisor = (
+        _alone(first, observer, ledger, reactor)
+        if count == 1
+        else _supervised(first, observer, ledger, count, environment, reactor)
     )
-    port = Port(
-        settings.address,
-        ServerConnections(front),
-        reactor,
-        store=built.store,
-        deadlines=deadlines,
-        most=settings.max_connections,
+    watch = Watch(files, reactor)
+    reloading = Reloading(
+        path=str(Path(path).absolute()),  # twistd changes the working directory
+        reading=Reading(reactor, environment),
+        servants=servants,
+        sockets=sockets,
+        watch=watch,
+        now=time.time,  # noqa: TID251  # here the arguments come from
     )
+    report = Report(
+        services=settings.services,
+        ledger=ledger,
+        servants=servants,
+        sockets=sockets,
+        reloading=reloading,
+        lines=observer.lines,
+        started=time.time(),  # noqa: TID251  # as above
+    )
+    site = MetricsSite(report.metrics, reactor)
+
+    def adopt(new: Settings) -> None:
+        observer.set_level(new.log_level)
+        site.listen(sockets.by_name.get(METRICS))
+
+    reloading.adopt = adopt
+    watch.changed = reloading.reload
     root = Root(observer)
     for part in (
-        Writing(observer, access),
-        ClockWatch(world.now, reactor),
-        Descriptors(
-            needed(
-                settings.max_connections,
-                settings.upstream_max_connections,
-                set(built.endpoints),
-            )
+        Writing(observer),
+        ClockWatch(time.time, reactor),  # noqa: TID251  # as above
+        servants,
+        sockets,
+        Control(
+            settings.control_socket,
+            report.status,
+            lambda: reloading.reload().addCallback(attrs.asdict),
+            reactor,
         ),
-        Connecting(upstreams),
-        Listening(port, front, reactor, settings.address.text),
+        watch,
+        Daemon(
+            first=first,
+            adopt=adopt,
+            servants=servants,
+            sockets=sockets,
+            reloading=reloading,
+            reactor=reactor,
+            now=time.time,  # noqa: TID251  # as above
+        ),
     ):
         part.setServiceParent(root)
     return root
 
 
-def _remedy(error: CannotListenError) -> str:
-    number = getattr(error.socketError, "errno", None)
-    if number == errno.EADDRINUSE:
-        return "another program has it: stop that one, or set another address"
-    if number in (errno.EACCES, errno.EPERM):
-        return "ports below 1024 need root or CAP_NET_BIND_SERVICE"
-    return "see address in the settings"
+def first_of(settings: Settings, digest: str, twistd: Mapping[str, Any]) -> Framed:
+    """
+    Return the settings to begin with, and the secret that is kept where they have none.
+
+    Args:
+        settings: checked already.
+        digest: of them.
+        twistd: its own options.
+
+    Raises:
+        SettingsError: it can be neither read nor made.
+    """
+    kept = None
+    if settings.shared_secret is None:
+        kept = Secret(shared_root(settings, secrets.token_bytes, Owner.told(twistd)))
+    return Framed(settings=settings, digest=digest, kept=kept)
+
+
+def workers(settings: Settings) -> int:
+    """Return how many processes serve: as many as there are processors for us, unless told."""
+    return settings.workers or len(os.sched_getaffinity(0))
+
+
+def _alone(first: Framed, observer: LineObserver, ledger: Ledger, reactor: Any) -> Local:
+    tally = Tally()
+    ledger.open_own(0, tally.memory)
+    serving = Serving(reactor=reactor, observer=observer, tally=tally)
+    serving.take(finish(serving.building(first)))
+    return Local(serving, time.time)  # noqa: TID251  # here the arguments come from
+
+
+def _supervised(
+    first: Framed,
+    observer: LineObserver,
+    ledger: Ledger,
+    count: int,
+    environment: Mapping[str, str],
+    reactor: Any,
+) -> Supervisor:
+    # What only building finds is found here, before twistd goes into the background.
+    finish(building(first.settings, first.shared_secret, world_of(reactor), Limits()))
+    options = {
+        "workers": count,
+        "level": first.settings.log_level,
+        "readable": observer.readable,
+        "colour": observer.colour,
+    }
+    # What systemd has for this process is not for its children.
+    inherited = {k: v for k, v in environment.items() if not k.startswith("LISTEN_")}
+
+    def start(number: int, ended: Ended) -> WorkerProcess:
+        def closed(process: WorkerProcess, how: str) -> None:
+            ledger.close(number)
+            ended(process, how)
+
+        numbers = ledger.open(number)
+        try:
+            process = WorkerProcess(number, options, numbers, observer.relay, closed)
+            process.start(reactor, inherited)
+        finally:
+            os.close(numbers)
+        return process
+
+    return Supervisor(count=count, start=start, clock=reactor, now=time.time)  # noqa: TID251  # as above

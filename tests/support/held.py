@@ -18,7 +18,7 @@ from pomeriumd.access.assertion import KEPT_MOST, IdentityHeaders
 from pomeriumd.authenticate.renewal import REMEMBERED, Confirmed
 from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.crypto.signing import SigningKey
-from pomeriumd.daemon.build import World, build
+from pomeriumd.daemon.build import World, building
 from pomeriumd.daemon.lines import WAITING, Lines
 from pomeriumd.http import fields as http_fields
 from pomeriumd.http import head as http_head
@@ -28,6 +28,7 @@ from pomeriumd.http.notes import Notes
 from pomeriumd.http.recent import OFFERS
 from pomeriumd.http.request_heads import BLOCKS, LINES, RequestHeads
 from pomeriumd.oidc.grant import Grant
+from pomeriumd.pieces import finish
 from pomeriumd.proxy.sessions import KNOWN, Sessions
 from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.session import Identity, Session
@@ -228,8 +229,14 @@ def generation(count: int) -> Filler:
                 for number in range(count)
             )
         )
-        world = World(agent=None, clock=None, now=lambda: NOW, random=bytes)  # type: ignore[arg-type]
-        return settings, build(settings, SHARED, world, Limits())
+        world = World(
+            agent=None,  # type: ignore[arg-type]  # nothing is ever asked or connected to
+            clock=None,  # type: ignore[arg-type]
+            now=lambda: NOW,
+            random=bytes,
+            connector=lambda *_: None,  # type: ignore[arg-type]
+        )
+        return settings, finish(building(settings, SHARED, world, Limits()))
 
     return fill
 

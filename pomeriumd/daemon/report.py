@@ -1,0 +1,126 @@
+"""What the daemon tells of itself: to ``pomeriumd status``, and to Prometheus."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+
+import pomeriumd
+from pomeriumd.daemon.ledger import Ledger
+from pomeriumd.daemon.lines import Lines
+from pomeriumd.daemon.listeners import Sockets
+from pomeriumd.daemon.metrics import Facts, exposition
+from pomeriumd.daemon.processes import use_of
+from pomeriumd.daemon.reading import REFUSED
+from pomeriumd.daemon.reload import Outcome, Reloading
+from pomeriumd.daemon.series import POOL
+from pomeriumd.daemon.servants import Seat, Servants
+from pomeriumd.daemon.status import (
+    GenerationStatus,
+    ListenerStatus,
+    ReloadStatus,
+    Status,
+    UpstreamStatus,
+    WorkerStatus,
+    document,
+)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Report:
+    """
+    Gathers what is known, when somebody asks.
+
+    Args:
+        services: the setting.
+        servants: those who serve.
+        ledger: their numbers.
+        sockets: the listening ones.
+        reloading: the settings in force, and those that were refused.
+        lines: of this process's log.
+        started: seconds since the epoch.
+    """
+
+    _services: str
+    _servants: Servants
+    _ledger: Ledger
+    _sockets: Sockets
+    _reloading: Reloading
+    _lines: Lines
+    _started: float
+
+    def status(self) -> Mapping[str, Any]:
+        """Return the document of :mod:`pomeriumd.daemon.status`."""
+        workers = tuple(self._worker(seat) for seat in self._servants.seats)
+        generation, last = self._reloading.generation, self._reloading.last
+        return document(
+            Status(
+                version=pomeriumd.__version__,
+                services=self._services,
+                pid=os.getpid(),
+                started=self._started,
+                generation=GenerationStatus(
+                    digest=generation.digest[:16],
+                    number=generation.number,
+                    since=generation.since,
+                    routes=generation.routes,
+                ),
+                last_reload=None if last is None else ReloadStatus(**_of_reload(last)),
+                listeners=tuple(
+                    ListenerStatus(name=name, address=listener.text, from_=listener.source)
+                    for name, listener in sorted(self._sockets.by_name.items())
+                ),
+                workers=workers,
+                connections=sum(worker.connections for worker in workers),
+                streams=sum(worker.streams for worker in workers),
+            )
+        )
+
+    def reload(self) -> Deferred[Mapping[str, Any]]:
+        """Have the settings read again; return what became of it, as in the status."""
+        return self._reloading.reload().addCallback(_of_reload)
+
+    def _worker(self, seat: Seat) -> WorkerStatus:
+        now = self._ledger.present(seat.number)
+        return WorkerStatus(
+            **attrs.asdict(seat),
+            connections=now["connections"],
+            streams=now["streams"],
+            sessions=now["sessions"],
+            upstream=UpstreamStatus(**{name: now[name] for name in POOL}),
+        )
+
+    def metrics(self) -> Iterator[bytes]:
+        """Begin a text for Prometheus."""
+        return exposition(self._ledger.totals, lambda: self._ledger.running, self._facts)
+
+    def _facts(self) -> Facts:
+        """Return what the metrics tell beside what the workers count."""
+        generation, last = self._reloading.generation, self._reloading.last
+        seats = self._servants.seats
+        pids = {f"worker-{seat.number}": seat.pid for seat in seats if seat.pid}
+        if os.getpid() not in pids.values():
+            pids["supervisor"] = os.getpid()
+        return Facts(
+            version=pomeriumd.__version__,
+            services=self._services,
+            digest=generation.digest[:16],
+            since=generation.since,
+            routes=generation.routes,
+            reload_good=last is None or last.outcome != REFUSED,
+            reload_good_at=self._reloading.good_at,
+            reload_failures=self._reloading.refusals,
+            workers=Counter(seat.state for seat in seats),
+            restarts=self._servants.restarts,
+            lines_dropped=self._lines.dropped,
+            processes={name: use_of(pid) for name, pid in pids.items()},
+        )
+
+
+def _of_reload(outcome: Outcome) -> Mapping[str, Any]:
+    return attrs.asdict(outcome)
