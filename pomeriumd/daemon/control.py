@@ -86,6 +86,10 @@ class Asked(Factory):
     _log = Logger()
     noisy = False
 
+    def logPrefix(self) -> str:
+        """Return what Twisted calls it in the log."""
+        return "control socket"
+
     def buildProtocol(self, addr: object) -> Client:
         """Return what talks to one of them."""
         return Client(self)

@@ -29,6 +29,7 @@ from pomeriumd.daemon.control import (
     Asked,
     Client,
     Control,
+    ControlPort,
 )
 from tests.support.logged import Logged
 from tests.support.sockets import Turns
@@ -295,6 +296,29 @@ class ControlTests(SynchronousTestCase):
             self.assertEqual(stat.S_IMODE(self.path.lstat().st_mode), 0o600)
             self.assertEqual(stat.S_IMODE(self.path.parent.stat().st_mode), 0o700)
             self.stop(control)
+
+    def test_at_no_moment_for_others(self) -> None:
+        """It is for us alone before it listens, and until then nobody can connect."""
+        modes: list[int] = []
+        path = str(self.path)
+
+        class Listening(socket.socket):
+            def listen(self, *backlog: int) -> None:
+                modes.append(stat.S_IMODE(os.lstat(path).st_mode))
+                super().listen(*backlog)
+
+        def create(_: ControlPort) -> socket.socket:
+            made = Listening(socket.AF_UNIX)
+            made.setblocking(False)
+            return made
+
+        self.patch(ControlPort, "createInternetSocket", create)
+        before = os.umask(0)
+        try:
+            self.control()
+        finally:
+            os.umask(before)
+        self.assertEqual((modes, self.ask()), ([0o600], STATUS))
 
     def test_the_file_goes_at_the_stop(self) -> None:
         """Nothing is left of it."""
