@@ -25,6 +25,7 @@ from pomeriumd.daemon.processes import Use
 from pomeriumd.daemon.series import (
     DURATION,
     NOW,
+    OTHER,
     POOL,
     REQUEST_SIZE,
     RESPONSE_SIZE,
@@ -202,6 +203,8 @@ def _errors(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
 
 def _pools(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
     for (where,), counts in numbers["upstream"].items():
+        if where == OTHER and not any(counts):
+            continue
         for state, count in zip(POOL, counts, strict=True):
             yield metric.sample([where, state], count)
 

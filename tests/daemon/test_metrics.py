@@ -134,6 +134,10 @@ class TextTests(SynchronousTestCase):
         for state in ("starting", "serving", "stopping", "resting"):
             self.assertEqual(value(text, "pomerium_workers", state=state), 0)
 
+    def test_there_are_no_others_without_any(self) -> None:
+        """What is beyond a bound shows only where something is."""
+        self.assertNotIn(b'"other"', told(busy()))
+
     def test_dropped_lines_are_those_of_workers_and_supervisor(self) -> None:
         """Wherever a line was dropped, it is counted."""
         text = told(busy(), busy(), lines_dropped=5)
