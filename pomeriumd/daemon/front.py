@@ -68,6 +68,7 @@ class Front:
     def swap(self, built: Built) -> None:
         """Serve what begins from now on under this generation; what has begun keeps its own."""
         self.built, self.generation, self.times = built, built.generation, built.times
+        self.tally.forget_routes()
 
     def serve(self, exchange: Exchange) -> None:
         """Answer one request under the present generation."""

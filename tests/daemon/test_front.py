@@ -7,6 +7,7 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.daemon.cells import Reading
 from tests.support.rig import NOW, Rig, parse, request
 from tests.support.settings import route
 
@@ -57,6 +58,30 @@ class EntryTests(FrontCase):
         self.rig.clock.advance(1)
         self.assertEqual(self.rig.front.date(), b"Mon, 21 Sep 2026 14:13:21 GMT")
         self.assertEqual(NOW, 1_790_000_000)
+
+
+class CountTests(FrontCase):
+    """Each exchange is counted."""
+
+    def test_each_line_is_counted(self) -> None:
+        """What has a line has its count, also what could not be read."""
+        for octets in (request(b"/ping"), b"nonsense\r\n\r\n", request(host=b"nowhere")):
+            self.rig.connect().sends(octets)
+        counted = [
+            numbers[0]
+            for (family, _), numbers in Reading(self.rig.front.tally.memory)
+            if family == "exchange"
+        ]
+        self.assertEqual(sum(counted), len(self.rig.logged))
+
+    def test_a_swap_holds_no_route_of_before(self) -> None:
+        """A generation that serves nobody any more goes, whatever was counted under it."""
+        front = self.rig.front
+        self.rig.connect().sends(request())
+        self.rig.upstreams.last.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        held = len(front.tally._spots)
+        front.swap(front.built)
+        self.assertEqual((held, front.tally._spots), (1, {}))
 
 
 class DrainTests(FrontCase):
