@@ -80,6 +80,16 @@ POOL = ("idle", "busy", "opening", "waiting")
 """What connections to an upstream do; the last are exchanges that wait for one."""
 
 
+OUTCOMES = 32_768
+"""Combinations of labels that exchanges are counted by."""
+
+ROUTES = 1_000
+"""Routes whose times and sizes are told apart."""
+
+DESTINATIONS = 256
+"""Upstreams whose connections are."""
+
+
 @attrs.frozen
 class Family:
     """
@@ -110,15 +120,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "exchange": Family(
             ("route", "host", "method", "status", "decision", "reasons", "error"),
             size=1,
-            most=32_768,
+            most=OUTCOMES,
             counts=True,
         ),
-        "route": Family(("route", "host"), RESPONSE_SIZE.end, most=1_000, counts=True),
-        "way": Family(("route", "host", "destination"), UPSTREAM.end, most=1_000, counts=True),
+        "route": Family(("route", "host"), RESPONSE_SIZE.end, most=ROUTES, counts=True),
+        "way": Family(("route", "host", "destination"), UPSTREAM.end, most=ROUTES, counts=True),
         "cut": Family(("reason",), size=1, most=32, counts=True),
         "since": Family((), len(SINCE), most=1, counts=True),
         "now": Family((), len(NOW), most=1, counts=False),
-        "upstream": Family(("destination",), len(POOL), most=256, counts=False),
+        "upstream": Family(("destination",), len(POOL), most=DESTINATIONS, counts=False),
     }
 )
 

@@ -43,7 +43,7 @@ _Spot = tuple[int, int, int]
 _Key = tuple[Route | None, bytes, int, str, tuple[str, ...], str]
 """All that an exchange is counted by, as it stands in the exchange."""
 
-_SPOTS = 65_536
+SPOTS = 32_768
 """Keys whose cells are remembered; then all are forgotten, and found again when they come."""
 
 _DURATION_SUM, _REQUEST_SUM = DURATION.sum, REQUEST_SIZE.sum
@@ -155,7 +155,7 @@ class Tally:
 
     def _spot(self, key: _Key) -> _Spot:
         """Find the cells that count such an exchange."""
-        if len(self._spots) >= _SPOTS:
+        if len(self._spots) >= SPOTS:
             self._spots.clear()
         route, method, status, decision, reasons, error = key
         at, to = ("", ""), ""

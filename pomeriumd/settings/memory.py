@@ -141,6 +141,21 @@ WORKER = (
         bounds=(("pomeriumd.daemon.lines.WAITING", 1_048_576),),
     ),
     Held(
+        what="Numbers for the metrics",
+        most="{OUTCOMES:,} outcomes, {ROUTES:,} routes, {DESTINATIONS} applications; in "
+        "{SIZE:,} bytes that the supervisor reads too, {SPOTS:,} ways there are remembered",
+        size=30 * MIB,
+        usual=MIB,
+        moved="`policy`, `routes`",
+        bounds=(
+            ("pomeriumd.daemon.series.OUTCOMES", 32_768),
+            ("pomeriumd.daemon.series.ROUTES", 1_000),
+            ("pomeriumd.daemon.series.DESTINATIONS", 256),
+            ("pomeriumd.daemon.tally.SPOTS", 32_768),
+            ("pomeriumd.daemon.cells.SIZE", 8_388_608),
+        ),
+    ),
+    Held(
         what="Answers gathered in one turn of the loop",
         most="{MOST} connections, {HELD_SIZE:,} bytes each",
         size=4 * MIB,

@@ -92,6 +92,10 @@ class WeightTests(SynchronousTestCase):
         """The lines that wait."""
         self.weigh("Log lines", held.taken(held.log))
 
+    def test_numbers(self) -> None:
+        """With every series that there may be."""
+        self.weigh("Numbers", held.taken(held.tally))
+
     def test_routes(self) -> None:
         """What one more adds, and not the pages that each generation has."""
         both = [held.taken(held.generation(count)) for count in (100, 300)]

@@ -13,6 +13,9 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
+import attrs
+from twisted.internet.task import Clock
+
 from pomeriumd.access import names
 from pomeriumd.access.assertion import KEPT_MOST, IdentityHeaders
 from pomeriumd.authenticate.renewal import REMEMBERED, Confirmed
@@ -20,6 +23,8 @@ from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.daemon.build import World, building
 from pomeriumd.daemon.lines import WAITING, Lines
+from pomeriumd.daemon.series import DESTINATIONS, OUTCOMES
+from pomeriumd.daemon.tally import Tally
 from pomeriumd.http import fields as http_fields
 from pomeriumd.http import head as http_head
 from pomeriumd.http.host import authority
@@ -34,7 +39,10 @@ from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.standing import SessionLimits
 from pomeriumd.session.token import encode
+from tests.support.exchanges import compiled, ended
+from tests.support.rig import NoProvider
 from tests.support.settings import AUTHENTICATE, ISSUER, SHARED, make_settings, route
+from tests.support.upstreams import MemoryUpstreams
 
 NOW = 1_790_000_000
 HOST = b"app.example.com"
@@ -214,6 +222,19 @@ def log() -> object:
     return made
 
 
+def tally() -> object:
+    """Fill the numbers of a worker whose routes are all in use, each with four outcomes."""
+    made, at = Tally(), compiled()
+    for number in range(OUTCOMES // 4):
+        one = attrs.evolve(at, id=f"{number:016x}")
+        for status in (200, 302, 403, 502):
+            made.count(ended(one, status=status), 0.01)
+    for number in range(DESTINATIONS):
+        made.upstream(f"10.0.{number}.1:8080")
+    # The cells and what they mean are no memory of Python's.
+    return made, bytes(made.memory)
+
+
 def generation(count: int) -> Filler:
     """Build a generation with so many routes, each for three people and a group."""
 
@@ -230,11 +251,11 @@ def generation(count: int) -> Filler:
             )
         )
         world = World(
-            agent=None,  # type: ignore[arg-type]  # nothing is ever asked or connected to
-            clock=None,  # type: ignore[arg-type]
+            agent=NoProvider(),
+            clock=Clock(),
             now=lambda: NOW,
             random=bytes,
-            connector=lambda *_: None,  # type: ignore[arg-type]
+            connector=MemoryUpstreams(),
         )
         return settings, finish(building(settings, SHARED, world, Limits()))
 
@@ -258,6 +279,7 @@ FILLERS: Mapping[str, Filler] = MappingProxyType(
         "renewals, tokens of 64 KB": renewals(65_536, 64),
         "names, hosts, options": small_things,
         "log": log,
+        "tally": tally,
         "generation of 1,000 routes": generation(1_000),
     }
 )
