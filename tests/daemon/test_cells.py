@@ -163,6 +163,16 @@ while True:
 """
 
 
+GROWER = """
+import sys
+from pomeriumd.daemon.cells import Cells, mapped
+cells = Cells(mapped(int(sys.argv[1])))
+for number in range(3000):
+    first = cells.add(("a", (str(number), "x" * (number % 97))), 1)
+    cells.values[first] = number
+"""
+
+
 class SharedTests(SynchronousTestCase):
     """Two processes."""
 
@@ -186,6 +196,24 @@ class SharedTests(SynchronousTestCase):
             writer.send_signal(signal.SIGKILL)
             writer.wait()
         self.assertGreaterEqual(dict(reading)["a", ("x",)][0], max(before, 1000))
+
+    def test_a_reader_beside_a_writer_sees_whole_entries(self) -> None:
+        """However often another process looks while entries come, each is whole and in order."""
+        writer = subprocess.Popen(
+            [sys.executable, "-c", GROWER, str(self.descriptor)], pass_fds=[self.descriptor]
+        )
+        along, seen = Reading(mapped(self.descriptor)), 0
+        while seen < 3000:
+            ended = writer.poll() is not None
+            found = list(along)
+            self.assertGreaterEqual(len(found), seen)
+            for number, (series, (value,)) in enumerate(found):
+                self.assertEqual(series, ("a", (str(number), "x" * (number % 97))))
+                # The number is written after its entry: it may not be there yet.
+                self.assertIn(value, (0, number))
+            seen = len(found)
+            self.assertFalse(ended and seen < 3000)
+        self.assertEqual(writer.wait(), 0)
 
     def test_nobody_can_cut_it_shorter(self) -> None:
         """A worker cannot kill its supervisor by taking the memory away under it."""
