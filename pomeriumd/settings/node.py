@@ -62,7 +62,7 @@ def placed(node: Node, path: str = "") -> Node:
         }
     elif isinstance(value, tuple):
         value = tuple(placed(child, f"{path}[{index}]") for index, child in enumerate(value))
-    return attrs.evolve(node, value=value, path=path)
+    return Node(value, node.where, node.name, path)
 
 
 def _below(path: str, key: str) -> str:

@@ -174,8 +174,7 @@ class _Builder:
             if event.value in entries:
                 raise self._refuse(event, f"'{shown_key(event.value)}' is there twice")
             # The line of the key, which is where an operator looks for it.
-            where = _line(event)
-            entries[event.value] = attrs.evolve(value, where=where)
+            entries[event.value] = Node(value.value, _line(event))
         return {**merged, **entries}
 
     def _merged(self, event: Any, value: Node) -> dict[str, Node]:
