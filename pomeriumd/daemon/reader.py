@@ -105,12 +105,16 @@ def _said(path: str, error: SettingsError | None) -> str:
     return "\n".join((*lines, f"  and {left} more: pomeriumd check -c {shown} prints all"))
 
 
-def _bug(error: Exception) -> str:
+def _broken(error: Exception) -> str:
     """
-    Return where an error of ours was raised.
+    Return what went wrong beside the settings themselves.
 
-    Its own text may quote a secret that it could not make sense of, so it is left out.
+    The text of an error that nobody expected may quote a secret that it could not make sense
+    of, so it is left out.
     """
+    if isinstance(error, (MemoryError, OSError)):
+        why = getattr(error, "strerror", None) or "out of memory"
+        return f"the settings could not be handed on: {why}; see what this host lacks, then reload"
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
     return f"a bug of ours: {type(error).__name__} at {place}; please report it"
@@ -145,7 +149,7 @@ def main() -> int:
     except BadFrames as error:
         found = Read(outcome=REFUSED, problems=str(error))
     except Exception as error:  # noqa: BLE001  # a traceback might show what must not be seen
-        found = Read(outcome=REFUSED, problems=_bug(error))
+        found = Read(outcome=REFUSED, problems=_broken(error))
     with open(ANSWER, "wb", closefd=False) as file:
         file.write(found.document())
     return 0

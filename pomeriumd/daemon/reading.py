@@ -136,8 +136,7 @@ class Reading:
                 "storage of the files that it names answers, then reload again"
             )
             return succeed(Read(outcome=REFUSED, problems=text))
-        content = frames.memory()
-        child = self._child = _Reader(path, content)
+        child = self._child = _Reader(path)
         try:
             child.start(self._reactor, self._environment, present)
         except OSError as error:
@@ -154,11 +153,11 @@ class _Reader(ProcessProtocol):
 
     _log = Logger()
 
-    def __init__(self, path: str, content: int) -> None:
+    def __init__(self, path: str) -> None:
         self.result: Deferred[Read] = Deferred(self._cancelled)
         self.gone = False
         self._path = path
-        self._content = content
+        self._content = -1
         self._answer = bytearray()
         self._said = bytearray()
         self._limit: Any = None
@@ -166,6 +165,7 @@ class _Reader(ProcessProtocol):
 
     def start(self, reactor: Any, environment: Mapping[str, str], present: int | None) -> None:
         """Start the process; raise OSError."""
+        self._content = frames.memory()
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123  # no path of ours
             descriptors: dict[int, int | str] = {
                 0: nothing.fileno(),
@@ -238,7 +238,7 @@ class _Reader(ProcessProtocol):
         if read.outcome == GOOD:
             frames.seal(content)
             read = attrs.evolve(read, descriptor=content)
-        else:
+        elif content >= 0:
             os.close(content)
         self.result.callback(read)
 
@@ -253,6 +253,7 @@ class _Reader(ProcessProtocol):
         self._kill()
         self._told = True
         os.close(self._content)
+        self._content = -1
 
     def _kill(self) -> None:
         transport: IProcessTransport | None = self.transport

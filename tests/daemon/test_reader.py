@@ -220,9 +220,21 @@ class SecretTests(ReaderCase):
         try:
             int("hunter2")
         except ValueError as error:
-            told = reader._bug(error)
+            told = reader._broken(error)
         self.assertRegex(
             told,
             r"^a bug of ours: ValueError at test_reader.py, line \d+, in "
             "test_a_bug_is_told_without_its_text; please report it$",
         )
+
+    def test_what_this_host_lacks(self) -> None:
+        """Want of memory or descriptors is no bug: it is told as what it is."""
+        for error, why in (
+            (MemoryError(), "out of memory"),
+            (OSError(24, "Too many open files"), "Too many open files"),
+        ):
+            self.assertEqual(
+                reader._broken(error),
+                f"the settings could not be handed on: {why}; see what this host lacks, then "
+                "reload",
+            )

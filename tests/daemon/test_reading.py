@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import sys
 from typing import Any
@@ -154,6 +155,19 @@ class StartTests(ReadingCase):
             "what this host has left of memory, processes and descriptors, then reload again",
         )
         self.reactor.fails = None
+        self.start()
+
+    def test_no_descriptor_left(self) -> None:
+        """Where there is no descriptor for its memory, that is a refusal, too."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            result = self.reading.read(PATH, None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.assertIn("Too many open files", self.refusal(result))
         self.start()
 
 
