@@ -30,6 +30,9 @@ LOOK_SECONDS = 1.0
 FEW = 32
 """Files of one piece of a look: some 0.1 ms."""
 
+OUT_OF_REACH = "out of reach"
+"""In place of a digest: the file may be there, and we have no permission to read it."""
+
 Hint = tuple[int, ...]
 """What changes whenever a file does: device, inode, size, both times; or an error's number."""
 
@@ -40,7 +43,7 @@ class _Seen:
 
     hint: Hint
     content: str
-    """Its SHA-256, or UNREADABLE."""
+    """Its SHA-256, UNREADABLE or OUT_OF_REACH."""
     certain: bool
     """Whether the content goes with the hint: see ``Watch._content``."""
 
@@ -51,6 +54,9 @@ class Watch(Service):
 
     Who is slow, or writes one file after the other, is waited for: what was found must be the
     same at two looks. Someone who never stops writing is waited for until he does.
+
+    A key that root alone may read was read before twistd gave up its rights, and cannot be
+    compared by us: it counts as unchanged until we can read it.
 
     A file on storage that hangs stops the process that looks, as any access to it would.
 
@@ -69,6 +75,8 @@ class Watch(Service):
         self._clock = clock
         self._expected: Mapping[str, str] = dict(files)
         self._seen: dict[str, _Seen] = {}
+        self._reached: set[str] = set()
+        """Files that we could read, at least once."""
         self._before: dict[str, str] = {}
         """What was not as expected at the last look."""
         self._told: dict[str, str] = {}
@@ -89,6 +97,7 @@ class Watch(Service):
         self._expected = dict(files)
         self._told = {}
         self._seen = {path: seen for path, seen in self._seen.items() if path in files}
+        self._reached &= files.keys()
 
     def startService(self) -> None:
         """Begin to look."""
@@ -124,6 +133,8 @@ class Watch(Service):
             if not count % FEW:
                 yield
             content = yield from self._content(path)
+            if content == OUT_OF_REACH:
+                content = UNREADABLE if path in self._reached else wanted
             if content != wanted:
                 found[path] = content
         if expected is not self._expected:
@@ -149,7 +160,10 @@ class Watch(Service):
         if seen is not None and again and seen.certain:
             return seen.content
         content = yield from _hashed(path)
-        self._seen[path] = _Seen(hint, content, again and content != UNREADABLE)
+        good = content not in (UNREADABLE, OUT_OF_REACH)
+        if good:
+            self._reached.add(path)
+        self._seen[path] = _Seen(hint, content, again and good)
         return content
 
 
@@ -167,6 +181,8 @@ def _hashed(path: str) -> Pieces[str]:
         for block in blocks(path):
             digest.update(block)
             yield
+    except PermissionError:
+        return OUT_OF_REACH
     except OSError:
         return UNREADABLE
     return digest.hexdigest()

@@ -66,6 +66,18 @@ class WatchCase(SynchronousTestCase):
         for _ in range(times):
             self.clock.advance(LOOK_SECONDS)
 
+    @contextlib.contextmanager
+    def as_somebody(self) -> Iterator[None]:
+        """Look as a user whom permissions mean; for root there are none."""
+        if os.geteuid() != 0:
+            yield
+            return
+        os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
     def told_once(self) -> None:
         """Assert that it tells at the second look, and not again, however often it looks."""
         self.look()
@@ -231,18 +243,6 @@ class ChangeTests(WatchCase):
             self.look(5)
         self.assertEqual(self.calls, 2)
 
-    @contextlib.contextmanager
-    def as_somebody(self) -> Iterator[None]:
-        """Look as a user whom permissions mean; for root there are none."""
-        if os.geteuid() != 0:
-            yield
-            return
-        os.seteuid(NOBODY)
-        try:
-            yield
-        finally:
-            os.seteuid(0)
-
     def test_too_large(self) -> None:
         """A file that is too large is the same for who reads it and who watches it."""
         path = self.write("")
@@ -304,6 +304,21 @@ class QuietTests(WatchCase):
         path.unlink()
         path.symlink_to("two")
         self.not_told()
+
+    def test_what_root_alone_could_read(self) -> None:
+        """A key that was read before twistd gave up its rights, and that we may not read."""
+        path = self.write("key", "key.pem")
+        self.expect(path)
+        path.chmod(0)
+        with self.as_somebody():
+            self.watch.startService()
+            self.not_told()
+        path.chmod(0o644)
+        with self.as_somebody():
+            self.not_told()
+        self.write("another", "key.pem")
+        with self.as_somebody():
+            self.told_once()
 
     def test_other_files(self) -> None:
         """Files beside those that were read are nobody's business."""
