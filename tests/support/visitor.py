@@ -129,7 +129,7 @@ class Visitor:
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(host, port)
-        connection.sock = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+        connection.sock = self._connect(port)
         if parts.scheme == "https":
             connection.sock = self._trust.wrap_socket(connection.sock, server_hostname=host)
         path = parts.path or "/"
@@ -148,6 +148,10 @@ class Visitor:
             if name.lower() == "set-cookie":
                 self._keep(host, value)
         return answer.status, {n.lower(): v for n, v in answer.getheaders()}, text
+
+    def _connect(self, port: int) -> socket.socket:
+        """Open a connection to whoever has this port."""
+        return socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
 
     def _sent(self, host: str, path: str) -> dict[str, str]:
         mine = [
