@@ -41,6 +41,8 @@ USER_GROUPS = b"x-pomerium-authenticated-user-groups"
 VALID = 300
 """Seconds for which an assertion is valid: enough for clocks that differ, too short to be
 worth stealing."""
+KEYS_KEPT = 300
+"""Seconds for which applications may keep the list of keys."""
 SIGN_AGAIN = 60
 """Seconds for which one assertion is handed out again; a signature costs fifty times what
 finding it costs."""

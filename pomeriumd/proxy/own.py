@@ -13,7 +13,7 @@ from typing import ClassVar
 import attrs
 
 import pomeriumd
-from pomeriumd.access.assertion import IdentityHeaders
+from pomeriumd.access.assertion import KEYS_KEPT, IdentityHeaders
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import CSRF_FIELD, ICON, STYLESHEET, Pages
@@ -106,7 +106,7 @@ class OwnPages:
     def _jwks(self, call: Call) -> Answer:
         fields = (
             (b"content-type", b"application/json"),
-            (b"cache-control", b"public, max-age=300"),
+            (b"cache-control", b"public, max-age=%d" % KEYS_KEPT),
             (b"access-control-allow-origin", b"*"),
         )
         return Answer(200, fields, self.identity.jwks())

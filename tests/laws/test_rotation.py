@@ -372,6 +372,15 @@ class ReplicaTests(SignInCase):
             )
             self.assertEqual(claims["sub"], "alice", which)
 
+    def test_the_old_one_is_forgotten(self) -> None:
+        """The daemon that took a session a moment ago takes it no more after the last step."""
+        for secret, url in (("shared_secret", APP), ("cookie_secret", AUTH)):
+            browser = self.signed_in(self.replica(secret, 0))
+            for step, wanted in ((2, True), (3, False)):
+                browser.by_way_of(self.replica(secret, step))
+                known = b"<code>alice</code>" in browser.open(f"{url}/.pomerium/").body
+                self.assertEqual(known, wanted, (secret, step))
+
     def test_the_whole_course(self) -> None:
         """Through all steps, with either replica first, nobody who is signed in notices."""
         for secret, first, gap in itertools.product(PRESENT, (0, 1), (0, 61, 601)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import attrs
 
+from pomeriumd.access.assertion import KEYS_KEPT
 from pomeriumd.authenticate.trail import TRAIL_SECONDS
 from pomeriumd.session.pending import LOGIN_SECONDS
 from pomeriumd.settings.fields import written
@@ -15,9 +16,6 @@ from pomeriumd.settings.fields import written
 LEAST = {"shared_secret": LOGIN_SECONDS, "cookie_secret": TRAIL_SECONDS}
 """Seconds that something lives which was made with the secret and is no session: a sign-in
 under way; the note of where the last one was to end."""
-
-KEY_LIST = 300.0
-"""Seconds for which applications may keep the list of keys that verify assertions."""
 
 
 @attrs.frozen
@@ -80,7 +78,7 @@ class Rotation:
     @property
     def heard(self) -> str:
         """Return for how long the new secret has to be announced, if that matters."""
-        return f", and have been for {written(KEY_LIST)}" if self.publishes else ""
+        return f", and have been for {written(KEYS_KEPT)}" if self.publishes else ""
 
     def _line(self, which: str, secret: Spelled) -> str:
         key = f"{self.name}{which}{secret.form}"
@@ -104,7 +102,7 @@ def begun(rotation: Rotation) -> str:
     pause = "   Go on when all have it.\n"
     if rotation.publishes:
         pause = (
-            f"   When all have it, wait {written(KEY_LIST)}: the key that will sign\n"
+            f"   When all have it, wait {written(KEYS_KEPT)}: the key that will sign\n"
             "   x-pomerium-jwt-assertion is published from now on, and applications may keep the\n"
             "   list of keys so long.\n"
         )
