@@ -16,6 +16,7 @@ Every error of ours, by what the catcher does with it.
     │   ├── NoRoute             404
     │   ├── Unauthenticated     401  a session is needed and this is no navigation
     │   ├── Denied              403  the policy said no; carries its reasons
+    │   ├── StreamEnded         403  an exchange that lasts was decided again, and denied
     │   └── LoginFailed         400  one named check of the sign-in failed
     ├── UpstreamError           the upstream's doing
     │   ├── UpstreamUnreachable 502  no connection, or TLS refused: nothing was sent
@@ -161,6 +162,23 @@ class Denied(ClientError):
 
     status: ClassVar[int] = 403
     public: ClassVar[str] = "You are signed in, but you may not open this page."
+
+    def __init__(self, text: str, reasons: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.reasons = tuple(reasons)
+
+
+class StreamEnded(ClientError):
+    """
+    An exchange that lasts was decided again, and may not go on.
+
+    Args:
+        text: for the log.
+        reasons: the words of the decision.
+    """
+
+    status: ClassVar[int] = 403
+    public: ClassVar[str] = "This connection has ended: you may not use it any more."
 
     def __init__(self, text: str, reasons: Sequence[str] = ()) -> None:
         super().__init__(text)

@@ -61,6 +61,17 @@ NO_RULE = "no-rule"
 """Ours: the route has no rule that admits anybody."""
 WEBSOCKETS_OFF = "websockets-off"
 """Ours, from the proxy: a WebSocket on a route without ``allow_websockets``."""
+ROUTE_GONE = "route-gone"
+"""Ours, for a stream that was cut, as those that follow: no route takes it any more, or
+another one does."""
+SESSION_ENDED = "session-ended"
+"""Ours: the session is at its absolute end, or does not verify any more."""
+SESSION_UNCONFIRMED = "session-unconfirmed"
+"""Ours: the provider has not confirmed the session for as long as may be."""
+SIGNED_OUT = "signed-out"
+"""Ours: the session was signed out, in this process."""
+UNDECIDED = "undecided"
+"""Ours: nobody could say whether it may go on."""
 
 PLAIN: Mapping[str, str] = MappingProxyType(
     {
@@ -81,6 +92,13 @@ PLAIN: Mapping[str, str] = MappingProxyType(
         ISSUER_UNAUTHORIZED: "You signed in with an identity provider that is not used here.",
         NO_RULE: "No one is admitted to this page: its route has no rule that admits anybody.",
         WEBSOCKETS_OFF: "WebSocket connections are not let through to this page.",
+        ROUTE_GONE: "This page is not served here any more, or under other rules.",
+        SESSION_ENDED: "Your session has ended.",
+        SESSION_UNCONFIRMED: (
+            "Your identity provider has not confirmed your session for too long."
+        ),
+        SIGNED_OUT: "You have signed out.",
+        UNDECIDED: "It could not be decided whether you may open this page.",
     }
 )
 """A sentence that a user can read, for each word."""

@@ -29,6 +29,7 @@ from pomeriumd.errors import (
     PomeriumError,
     ProviderError,
     RequestTimeout,
+    StreamEnded,
     Unauthenticated,
     UpstreamBroken,
     UpstreamBusy,
@@ -114,6 +115,7 @@ WORDING: dict[type[PomeriumError], Wording] = {
             _ASK,
         ),
     ),
+    StreamEnded: Wording("Connection ended", ("Open the page again.", _ASK)),
     LoginFailed: Wording("Sign-in failed", (_REPORT,)),
     UpstreamError: Wording("Application problem", (_REPORT,), again=True),
     UpstreamUnreachable: Wording(

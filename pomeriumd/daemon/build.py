@@ -18,7 +18,7 @@ from pomeriumd.access.routes import Route, RouteTable
 from pomeriumd.answers.pages import Pages
 from pomeriumd.authenticate.renewal import Renewals
 from pomeriumd.authenticate.service import Authenticate, AuthenticateSite
-from pomeriumd.crypto.keys import OwnKeys, SharedKeys
+from pomeriumd.crypto.keys import KeyRing, OwnKeys, SharedKeys
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.limits import Limits
@@ -34,7 +34,8 @@ from pomeriumd.proxy.generation import Generation
 from pomeriumd.proxy.logins import Logins
 from pomeriumd.proxy.outbound import Outbound
 from pomeriumd.proxy.own import OwnPages
-from pomeriumd.proxy.sessions import Sessions
+from pomeriumd.proxy.replies import Replies
+from pomeriumd.proxy.sessions import Memory, Sessions
 from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.login import LoginSite
 from pomeriumd.session.standing import SessionLimits
@@ -122,6 +123,7 @@ def building(
         shape=shape,
         limits=session_limits,
         audiences=made.audiences,
+        memory=_memory(shared.route_session, authenticate_origin, before),
     )
     logins = Logins(
         site=LoginSite(keys=shared, shape=shape, authenticate=authenticate_origin),
@@ -152,7 +154,6 @@ def building(
         sessions=sessions,
         logins=logins,
         identity=identity,
-        pages=pages,
         own=OwnPages(
             logins=logins,
             sessions=sessions,
@@ -163,7 +164,10 @@ def building(
             now=world.now,
         ),
         trusted=TrustedProxies(settings.trusted_proxies),
-        headers=tuple((n.lower().encode(), v.encode()) for n, v in settings.headers),
+        replies=Replies(
+            pages=pages,
+            headers=tuple((n.lower().encode(), v.encode()) for n, v in settings.headers),
+        ),
         authenticate=authenticate.answer,
         authenticate_host=settings.authenticate_service_url.host.encode("ascii"),
         small_body=limits.small_body,
@@ -273,6 +277,21 @@ def _shape(settings: Settings) -> CookieShape:
         http_only=settings.cookie_http_only,
         same_site=settings.cookie_same_site.capitalize(),
     )
+
+
+def _memory(keys: KeyRing, issuer: str, before: Built | None) -> Memory:
+    """
+    Return where verified sessions are remembered: the present place, while it is right.
+
+    A stream is judged by the freshest of its sessions that this process knows; without a
+    memory, a reload would make it judge by the one that the stream began with.
+    """
+    if before is None:
+        return Memory()
+    sessions = before.generation.sessions
+    if (sessions.keys, sessions.issuer) == (keys, issuer):
+        return sessions.memory
+    return Memory(signed_out=sessions.memory.signed_out)
 
 
 def _provider(

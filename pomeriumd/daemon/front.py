@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from pomeriumd.daemon.access_log import AccessEntry
 from pomeriumd.daemon.build import Built
+from pomeriumd.daemon.retired import Retired
 from pomeriumd.daemon.tally import Tally
 from pomeriumd.errors import ClientError
 from pomeriumd.http.limits import Limits
@@ -24,6 +25,7 @@ from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.net.server import ServerConnection, Times
+from pomeriumd.pieces import Pieces
 from pomeriumd.proxy import path
 from pomeriumd.proxy.generation import Generation
 
@@ -55,6 +57,7 @@ class Front:
     tally: Tally = attrs.Factory(Tally)
     closing: bool = False
     connections: set[ServerConnection] = attrs.Factory(set)
+    _retired: list[Retired] = attrs.Factory(list)
     _count: int = 0
     _date: bytes = b""
     _date_second: int = -1
@@ -67,8 +70,18 @@ class Front:
 
     def swap(self, built: Built) -> None:
         """Serve what begins from now on under this generation; what has begun keeps its own."""
+        if built is not self.built:
+            self._retired.append(Retired.of(self.generation))
+            self.tally.forget()
         self.built, self.generation, self.times = built, built.generation, built.times
         self.tally.forget_routes()
+
+    def freeing(self) -> Pieces[None]:
+        """Free the generations under which no exchange is served any more."""
+        for retired in tuple(self._retired):
+            if retired.over:
+                yield from retired.freeing()
+                self._retired.remove(retired)
 
     def serve(self, exchange: Exchange) -> None:
         """Answer one request under the present generation."""
@@ -76,7 +89,7 @@ class Front:
 
     def unreadable(self, exchange: Exchange, error: ClientError) -> None:
         """Answer what could not be read."""
-        path.fail(exchange, self.generation, error)
+        self.generation.replies.fail(exchange, error)
 
     def ended(self, exchange: Exchange) -> None:
         """Count the exchange, and write its line."""

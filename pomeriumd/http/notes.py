@@ -15,7 +15,9 @@ class Notes(dict[object, Any]):
     """
     Values that follow from a head's host, port and fields and from nothing else.
 
-    Each is under the key of whoever worked it out: an object that knows itself only.
+    Each is under the key of whoever worked it out: an object that knows itself only, and
+    nothing of its owner. A connection that rests keeps the notes of its last request, and
+    must not keep the generation that served it.
     """
 
     def keep(self, key: object, value: V) -> V:

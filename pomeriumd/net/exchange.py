@@ -23,6 +23,7 @@ from pomeriumd.http.notes import Notes
 
 if TYPE_CHECKING:
     from pomeriumd.access.routes import Route
+    from pomeriumd.session.known import Known
 
 
 SWITCHING = 101
@@ -110,6 +111,8 @@ class Exchange:
     """Bytes of the request's body."""
     over = False
     route: Route | None = None
+    known: Known | None = None
+    """The session that it was decided by, if any."""
     user = ""
     decision = ""
     reasons: tuple[str, ...] = ()
@@ -246,6 +249,18 @@ class Exchange:
         if not self.over:
             self._end(error)
             self._stream.cut()
+
+    def end_now(self, error: PomeriumError) -> None:
+        """Break off on both sides: whoever is at work is told what lets nobody go on."""
+        if self.over:
+            return
+        self.error = type(error).__name__
+        self.status = self.status or error.status
+        sink = self._sink
+        self._end(error)
+        self._stream.cut()
+        if sink is not None:
+            sink.lost(error)
 
     def switch(self, response: Response) -> bytes:
         """Answer 101: from here on both bodies are bytes of another protocol."""

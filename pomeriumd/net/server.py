@@ -110,6 +110,11 @@ class ServerConnection(Protocol):
         self._secure = False
         self.due = math.inf
 
+    @property
+    def exchange(self) -> Exchange | None:
+        """Return the exchange under way."""
+        return self._exchange
+
     # IProtocol
 
     def connectionMade(self) -> None:

@@ -62,7 +62,7 @@ class Forward:
         fields: the fields for the upstream, all of them.
         cookie: fields of ours that the answer carries too.
         clock: seconds, for durations.
-        fail: answers the exchange with an error.
+        fail: answers an exchange with an error.
     """
 
     _connection: UpstreamConnection | None = None
@@ -82,7 +82,7 @@ class Forward:
         fields: FieldLines,
         cookie: tuple[Field, ...],
         clock: Callable[[], float],
-        fail: Callable[[BaseException], None],
+        fail: Callable[[Exchange, BaseException], None],
     ) -> None:
         self._exchange = exchange
         self._way = way
@@ -187,9 +187,9 @@ class Forward:
         self._over = True
         self.upstream_drained()
         if self._swallowed(error):
-            run(self.send(fresh=True), self._fail)
+            run(self.send(fresh=True), self._exchange, self._fail)
         else:
-            self._fail(error)
+            self._fail(self._exchange, error)
 
     def answer_flush(self) -> None:
         """Let the client have what came."""

@@ -16,12 +16,11 @@ from pomeriumd.access.authorizer import Authorizer
 from pomeriumd.access.routes import Route, RouteTable
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
-from pomeriumd.answers.pages import Pages
-from pomeriumd.http.events import Field
 from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.forward import Way
 from pomeriumd.proxy.logins import Logins
 from pomeriumd.proxy.own import OwnPages
+from pomeriumd.proxy.replies import Replies
 from pomeriumd.proxy.sessions import Sessions
 
 
@@ -35,11 +34,9 @@ class Generation:
     sessions: Sessions
     logins: Logins
     identity: IdentityHeaders
-    pages: Pages
     own: OwnPages
     trusted: TrustedProxies
-    headers: tuple[Field, ...]
-    """What our own answers carry too; an application's get them in ``Outbound``."""
+    replies: Replies
     authenticate: Callable[[Call], Awaitable[Answer]]
     authenticate_host: bytes
     small_body: int

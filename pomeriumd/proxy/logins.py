@@ -73,6 +73,7 @@ class Logins:
         )
         return redirect(url, tuple(fields))
 
-    def hint(self, route: Route | None) -> str | None:
-        """Return the address that a script may send its window to, to sign in; or None."""
-        return None if route is None else route.settings.from_.text + SIGN_IN
+
+def hint(route: Route | None) -> str | None:
+    """Return the address that a script may send its window to, to sign in; or None."""
+    return None if route is None else route.settings.from_.text + SIGN_IN

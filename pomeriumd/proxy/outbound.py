@@ -58,6 +58,8 @@ class Outbound:
     """
 
     _route: RouteSettings
+    _mark: object = attrs.field(init=False, factory=object, repr=False)
+    """What notes are kept under: they outlive this, and must not hold it."""
     _headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
     """``headers`` of the settings. Not the settings themselves: a stream that lasts holds this
     and must not hold all routes of its time."""
@@ -154,9 +156,9 @@ class Outbound:
             named, port = host, 443 if scheme == b"https" else 80
         else:
             named = b"%b:%d" % (host, port)
-        own = notes.get(self)
+        own = notes.get(self._mark)
         if own is None:
-            own = notes.keep(self, self._own(request.fields, named))
+            own = notes.keep(self._mark, self._own(request.fields, named))
         # Nothing here can break a line: an address, words of ours, and a host that passed
         # its grammar.
         came = self._came % {

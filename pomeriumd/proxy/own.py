@@ -167,7 +167,7 @@ class OwnPages:
                 home=self.logins.origins[host] + "/",
             )
             return attrs.evolve(page, fields=(*page.fields, *cleared))
-        self.sessions.forget(host, session)
+        self.sessions.forget(session)
         onward = self.pages.onward(
             call,
             sign_out_url(

@@ -3,7 +3,7 @@ The way of a request, in one function to be read from top to bottom.
 
 Every route passes every step: a public route differs in its data (its policy allows all),
 not in its path. The route found here is handed on and never looked up again. Every failure
-is one of our errors, and one place (``answers``) turns it into an answer.
+is one of our errors, and one place (``replies``) turns it into an answer.
 """
 
 from __future__ import annotations
@@ -12,18 +12,12 @@ from collections.abc import Callable
 from typing import assert_never
 
 import attrs
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from pomeriumd.access.decision import Allow, Deny, SignIn, explain
-from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.errors import (
     Denied,
-    MethodNotAllowed,
     NoRoute,
-    PomeriumError,
-    Side,
     Unauthenticated,
 )
 from pomeriumd.http.negotiate import is_navigation
@@ -80,11 +74,12 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
     known, standing = here.sessions.find(request, now, notes) or (None, None)
     session = known.session if known is not None else None
     exchange.user = session.identity.shown if session is not None else ""
+    exchange.known = known
 
     # Before the decision, since what the provider says now may differ from what it said.
     if standing in RENEWED and not route.policy.public and is_navigation(request):
         exchange.decision = "recheck"
-        _reply(exchange, here, here.logins.begin(request, now, session))
+        here.replies.give(exchange, here.logins.begin(request, now, session))
         return
     if standing is Standing.STALE:
         known = session = None
@@ -102,7 +97,7 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
             exchange.decision = "public" if route.policy.public else "allow"
         case SignIn() if is_navigation(request):
             exchange.decision = "sign-in"
-            _reply(exchange, here, here.logins.begin(request, now, session))
+            here.replies.give(exchange, here.logins.begin(request, now, session))
             return
         case SignIn():
             exchange.decision = "sign-in"
@@ -142,57 +137,13 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
         fields,
         here.sessions.touched(known, now) if known is not None else (),
         edge.clock,
-        lambda error: fail(exchange, here, error),
+        here.replies.fail,
     ).send()
 
 
 def begin(exchange: Exchange, here: Generation, edge: Edge) -> None:
     """Serve the exchange, and answer with the error if that fails."""
-    run(serve(exchange, here, edge), lambda error: fail(exchange, here, error))
-
-
-_log = Logger()
-
-
-def fail(exchange: Exchange, here: Generation, error: BaseException) -> None:
-    """Answer with an error; or cut, when an answer is under way already."""
-    if exchange.over:
-        return
-    exchange.error = type(error).__name__
-    if not isinstance(error, PomeriumError):
-        _log.failure(
-            "request {request_id} failed: a bug of ours",
-            failure=Failure(error),
-            request_id=exchange.id,
-        )
-        error = PomeriumError("a bug of ours")
-    elif error.side is not Side.CLIENT:
-        _log.warn(
-            "request {request_id}: {error}",
-            request_id=exchange.id,
-            error=f"{error}; {error.remedy}" if error.remedy else str(error),
-            kind=exchange.error,
-            route=exchange.route.id if exchange.route is not None else "",
-        )
-    if exchange.started:
-        exchange.cut(error)
-        return
-    call = Call(request=exchange.request, request_id=exchange.id, client=exchange.client)
-    answer = here.pages.error(
-        error,
-        call,
-        who=exchange.user or None,
-        sign_in_url=here.logins.hint(exchange.route),
-        allow=error.allow if isinstance(error, MethodNotAllowed) else None,
-    )
-    _reply(exchange, here, answer)
-
-
-def _reply(exchange: Exchange, here: Generation, answer: Answer) -> None:
-    """Give an answer of our own, with the header fields that the settings ask for."""
-    given = {name for name, _ in answer.fields}
-    more = [field for field in here.headers if field[0] not in given]
-    exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)))
+    run(serve(exchange, here, edge), exchange, here.replies.fail)
 
 
 async def _own_page(exchange: Exchange, here: Generation) -> None:
@@ -203,8 +154,8 @@ async def _own_page(exchange: Exchange, here: Generation) -> None:
         body = await SmallBody(exchange, here.small_body).read()
     call = Call(request=request, request_id=exchange.id, body=body, client=exchange.client)
     if request.host != here.authenticate_host or here.own.everywhere(request):
-        _reply(exchange, here, here.own.answer(call))
+        here.replies.give(exchange, here.own.answer(call))
         return
     answer = await here.authenticate(call)
     if not exchange.over:
-        _reply(exchange, here, answer)
+        here.replies.give(exchange, answer)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+X = TypeVar("X")
 
-def run(work: Coroutine[Deferred[Any], Any, None], failed: Callable[[BaseException], None]) -> None:
+
+def run(
+    work: Coroutine[Deferred[Any], Any, None],
+    about: X,
+    failed: Callable[[X, BaseException], None],
+) -> None:
     """
     Run ``work`` at once, as far as it goes; then whenever what it waits for is there.
 
@@ -19,18 +25,19 @@ def run(work: Coroutine[Deferred[Any], Any, None], failed: Callable[[BaseExcepti
 
     Args:
         work: not started yet.
-        failed: is told the exception that ends the work, once.
+        about: what the work is about.
+        failed: is told that, and the exception that ends the work, once.
     """
     try:
         work.send(None)
     except StopIteration:
         return
     except Exception as error:  # noqa: BLE001  # whatever it is, the one who asked decides
-        failed(error)
+        failed(about, error)
         return
-    Deferred.fromCoroutine(work).addErrback(_tell, failed)
+    Deferred.fromCoroutine(work).addErrback(_tell, about, failed)
 
 
-def _tell(failure: Failure, failed: Callable[[BaseException], None]) -> None:
+def _tell(failure: Failure, about: X, failed: Callable[[X, BaseException], None]) -> None:
     if failure.check(CancelledError) is None and failure.value is not None:
-        failed(failure.value)
+        failed(about, failure.value)

@@ -9,7 +9,7 @@ every request.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import attrs
 
@@ -18,7 +18,9 @@ from pomeriumd.errors import BadToken
 from pomeriumd.http.cookies import cookies
 from pomeriumd.http.events import Field, Request
 from pomeriumd.http.notes import Notes
+from pomeriumd.pieces import Pieces
 from pomeriumd.session.cookies import CookieShape, read, write
+from pomeriumd.session.known import Known, Token
 from pomeriumd.session.session import Session
 from pomeriumd.session.standing import SessionLimits, Standing, standing
 from pomeriumd.session.token import decode, encode
@@ -36,17 +38,22 @@ SCHEME = b"pomerium "
 """The scheme of an Authorization field that brings a session, in lower case."""
 
 
-Token = tuple[bytes, str, bool]
-"""What may be a session: the host it came to, its text, and whether it came in a cookie."""
+SOME = 256
+"""Remembered sessions looked at in one piece of the work."""
 
 
-@attrs.define(eq=False)
-class Known:
-    """A session that was verified, and the state that this process keeps with it."""
+@attrs.define(eq=False, kw_only=True)
+class Memory:
+    """
+    The sessions that one set of keys and one issuer have verified; it outlives generations.
 
-    session: Session
-    in_cookie: bool
-    """It came in a cookie, so a new one can be set."""
+    ``signed_out`` holds the ids of sessions that were signed out here until whoever ends
+    their streams has taken them; it is the same for all memories of a process.
+    """
+
+    known: OrderedDict[Token, Known] = attrs.field(factory=OrderedDict, repr=False)
+    mark: object = attrs.field(factory=object, repr=False)
+    signed_out: set[str] = attrs.field(factory=set, repr=False)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -60,6 +67,7 @@ class Sessions:
         shape: of the session cookie.
         limits: how long a session is believed.
         audiences: canonical host to ``host:port``, for each route host.
+        memory: of these keys and this issuer.
     """
 
     keys: KeyRing = attrs.field(repr=False)
@@ -67,7 +75,14 @@ class Sessions:
     shape: CookieShape
     limits: SessionLimits
     audiences: Mapping[bytes, str]
-    _known: OrderedDict[Token, Known] = attrs.field(factory=OrderedDict, repr=False)
+    memory: Memory = attrs.field(factory=Memory, repr=False)
+    _mark: object = attrs.field(init=False, factory=object, repr=False)
+    """What notes are kept under: they outlive this, and must not hold it."""
+    _known: OrderedDict[Token, Known] = attrs.field(init=False, repr=False)
+
+    @_known.default
+    def _remembered(self) -> OrderedDict[Token, Known]:
+        return self.memory.known
 
     def find(
         self, request: Request, now: float, notes: Notes | None = None
@@ -85,11 +100,11 @@ class Sessions:
         better: it lets nothing through, but authenticate can renew it.
         """
         stale: tuple[Known, Standing] | None = None
-        tokens = None if notes is None else notes.get(self)
+        tokens = None if notes is None else notes.get(self._mark)
         if tokens is None:
             tokens = tuple(self._tokens(request))
             if notes is not None:
-                notes.keep(self, tokens)
+                notes.keep(self._mark, tokens)
         for key in tokens:
             known = self._verified(key, now)
             if known is None:
@@ -108,7 +123,10 @@ class Sessions:
 
     def _tokens(self, request: Request) -> Iterator[Token]:
         """Give what may be tokens, those of cookies first; nothing is verified yet."""
-        host, authorization, in_cookies = request.host, b"", False
+        audience = self.audiences.get(request.host)
+        if audience is None:
+            return
+        authorization, in_cookies = b"", False
         for name, value in request.fields:
             if name == b"cookie":
                 in_cookies = True
@@ -116,9 +134,9 @@ class Sessions:
                 authorization = value
         if in_cookies:
             for token in read(cookies(request.fields), self.shape):
-                yield host, token, True
+                yield audience, token, True
         if authorization[: len(SCHEME)].lower() == SCHEME:
-            yield host, authorization[len(SCHEME) :].strip().decode("latin-1"), False
+            yield audience, authorization[len(SCHEME) :].strip().decode("latin-1"), False
 
     def touched(self, known: Known, now: float) -> tuple[Field, ...]:
         """
@@ -134,26 +152,59 @@ class Sessions:
             write(self.shape, encode(session, self.keys), max_age=int(session.expires - now))
         )
 
-    def forget(self, host: bytes, session: Session) -> None:
-        """Drop what is remembered of a session that was signed out here."""
+    def forget(self, session: Session) -> None:
+        """Drop what is remembered of a session that was signed out at its host."""
         for key in [k for k, known in self._known.items() if known.session.id == session.id]:
-            if key[0] == host:
+            if key[0] == session.audience:
                 del self._known[key]
+        self.memory.signed_out.add(session.id)
+
+    def again(self, known: Known, host: bytes, now: float) -> Known | None:
+        """
+        Return a session of an earlier generation if it would be taken at this host now.
+
+        Times are not judged, but for its absolute end.
+        """
+        if self.audiences.get(host) != known.session.audience:
+            return None
+        if known.mark is self.memory.mark:
+            return known
+        return self._decoded(known.token, now)
+
+    def freshest(self, ids: Collection[str]) -> Pieces[dict[str, Session]]:
+        """
+        Return, for each of these ids, the remembered session that was confirmed last.
+
+        It may be of another host: what the provider says of the person is the same there.
+        """
+        found: dict[str, Session] = {}
+        for count, known in enumerate(tuple(self._known.values()) if ids else ()):
+            if not count % SOME:
+                yield
+            session = known.session
+            if session.id in ids:
+                other = found.get(session.id)
+                if other is None or session.checked > other.checked:
+                    found[session.id] = session
+        return found
 
     def _verified(self, key: Token, now: float) -> Known | None:
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
             return known
-        host, token, in_cookie = key
-        audience = self.audiences.get(host)
-        if audience is None:
+        known = self._decoded(key, now)
+        if known is None:
             return None
-        try:
-            session = decode(token, self.keys, audience=audience, issuer=self.issuer, now=now)
-        except BadToken:
-            return None
-        known = self._known[key] = Known(session, in_cookie)
+        self._known[key] = known
         if len(self._known) > KNOWN:
             self._known.popitem(last=False)
         return known
+
+    def _decoded(self, token: Token, now: float) -> Known | None:
+        audience, text, _ = token
+        try:
+            session = decode(text, self.keys, audience=audience, issuer=self.issuer, now=now)
+        except BadToken:
+            return None
+        return Known(session, token, self.memory.mark)

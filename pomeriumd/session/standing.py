@@ -39,7 +39,9 @@ class SessionLimits:
     """From a confirmation to when nothing goes on without one (``session_recheck_max``)."""
 
 
-def standing(session: Session, now: float, limits: SessionLimits) -> Standing:
+def standing(
+    session: Session, now: float, limits: SessionLimits, *, in_use: bool = False
+) -> Standing:
     """
     Judge a session.
 
@@ -48,6 +50,7 @@ def standing(session: Session, now: float, limits: SessionLimits) -> Standing:
         now: seconds since the epoch.
         limits: as they are set now, not as they were when the session began: a limit
             that the operator shortens holds for the sessions that exist.
+        in_use: a stream of it is open, so it is not idle whenever its last request was.
     """
     latest = now + LEEWAY
     if session.auth_time > latest or session.checked > latest or session.seen > latest:
@@ -56,7 +59,7 @@ def standing(session: Session, now: float, limits: SessionLimits) -> Standing:
         return Standing.ENDED
     if now >= session.expires or now >= session.auth_time + limits.expire:
         return Standing.ENDED
-    if now >= session.seen + limits.idle:
+    if now >= session.seen + limits.idle and not in_use:
         return Standing.ENDED
     if now >= session.checked + limits.recheck_max:
         return Standing.STALE

@@ -15,6 +15,10 @@ class RunTests(SynchronousTestCase):
         """Collect what happens."""
         self.seen: list[object] = []
 
+    def failed(self, about: None, error: BaseException) -> None:
+        """Collect an error."""
+        self.seen.append(error)
+
     async def wait_for(self, *waited: Deferred[str]) -> None:
         """Wait for each in turn."""
         for one in waited:
@@ -24,7 +28,7 @@ class RunTests(SynchronousTestCase):
         """A coroutine suspended at a Deferred goes on when that fires, and no earlier."""
         first: Deferred[str] = Deferred()
         second: Deferred[str] = Deferred()
-        run(self.wait_for(first, second), self.seen.append)
+        run(self.wait_for(first, second), None, self.failed)
         self.assertEqual(self.seen, [])
         first.callback("first")
         self.assertEqual(self.seen, ["first"])
@@ -38,13 +42,13 @@ class RunTests(SynchronousTestCase):
         async def work() -> None:
             raise error
 
-        run(work(), self.seen.append)
+        run(work(), None, self.failed)
         self.assertEqual(self.seen, [error])
 
     def test_a_failure_after_a_wait_is_told(self) -> None:
         """What a waited-for Deferred fails with is told once."""
         waited: Deferred[str] = Deferred()
-        run(self.wait_for(waited), self.seen.append)
+        run(self.wait_for(waited), None, self.failed)
         error = ValueError("later")
         waited.errback(error)
         self.assertEqual(self.seen, [error])
@@ -52,6 +56,6 @@ class RunTests(SynchronousTestCase):
     def test_work_that_is_cancelled_tells_nobody(self) -> None:
         """Whoever cancels knows it already."""
         waited: Deferred[str] = Deferred()
-        run(self.wait_for(waited), self.seen.append)
+        run(self.wait_for(waited), None, self.failed)
         waited.cancel()
         self.assertEqual(self.seen, [])

@@ -91,7 +91,7 @@ def sessions(groups: int, count: int = KNOWN) -> Filler:
         )
         for number in range(count):
             token = encode(session(number, groups), keys)
-            assert made._verified((HOST, token, True), NOW) is not None
+            assert made._verified(("app.example.com:443", token, True), NOW) is not None
         return made
 
     return fill

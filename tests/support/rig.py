@@ -19,13 +19,14 @@ from zope.interface import implementer
 
 from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.daemon.access_log import AccessEntry
-from pomeriumd.daemon.build import World, building
+from pomeriumd.daemon.build import Built, World, building
 from pomeriumd.daemon.front import Front
+from pomeriumd.daemon.sweep import Sweep
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.server import ServerConnection
 from pomeriumd.net.upstreams import Connector, Upstreams
-from pomeriumd.pieces import finish
+from pomeriumd.pieces import Pieces, finish
 from pomeriumd.proxy.path import Edge
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.token import encode
@@ -93,7 +94,7 @@ class Rig:
             limits, deadlines, self.clock, self.settings.upstream_max_connections
         )
         self.front = Front(
-            built=finish(building(self.settings, SHARED, self.world, limits)),
+            built=finish(self._building(limits)),
             edge=Edge(upstreams=self.pools, now=self.now, clock=self.clock.seconds),
             limits=limits,
             deadlines=deadlines,
@@ -101,13 +102,22 @@ class Rig:
             run_id="rig",
         )
 
+    def sweeps(self) -> None:
+        """Have the streams decided again every two seconds from now on."""
+        self.sweep = Sweep(self.front, self.clock)
+        self.sweep.startService()
+
     def reload(self, *routes: RouteSettings, **more: Any) -> None:
         """Put new settings in force, as a reload does; what is not given is as in any settings."""
         self.settings = make_settings(*routes, **more)
-        front = self.front
-        front.swap(finish(building(self.settings, SHARED, self.world, front.limits, front.built)))
+        self.front.swap(finish(self._building(self.front.limits, self.front.built)))
         most = self.settings.upstream_max_connections
-        finish(self.pools.keep(front.built.endpoints.keys(), most))
+        finish(self.pools.keep(self.front.built.endpoints.keys(), most))
+
+    def _building(self, limits: Limits, before: Built | None = None) -> Pieces[Built]:
+        secret = self.settings.shared_secret
+        assert secret is not None
+        return building(self.settings, secret.reveal(), self.world, limits, before)
 
     def now(self) -> float:
         """Return seconds since the epoch."""

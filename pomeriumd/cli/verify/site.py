@@ -82,7 +82,7 @@ class Site:
 
     def serve(self, exchange: Exchange) -> None:
         """Answer one request."""
-        run(self._serve(exchange), lambda error: self._fail(exchange, error))
+        run(self._serve(exchange), exchange, self._fail)
 
     async def _serve(self, exchange: Exchange) -> None:
         request = exchange.request

@@ -1,0 +1,158 @@
+"""
+Every two seconds: whoever holds a stream open is decided again, and old generations are freed.
+
+Nothing of it is on the way of a request: what lasts is found by a walk over all connections,
+in pieces. What is cut is cut within two sweeps, and the walk: less than five seconds after the
+generation or the session that denies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pomeriumd.access.decision import UNDECIDED, explain
+from pomeriumd.daemon.front import Front
+from pomeriumd.daemon.pieces import in_pieces
+from pomeriumd.errors import StreamEnded
+from pomeriumd.net.exchange import Exchange
+from pomeriumd.pieces import Pieces
+from pomeriumd.proxy.generation import Generation
+from pomeriumd.proxy.streams import ADMITTED, GoesOn, judge
+from pomeriumd.session.session import Session
+
+SWEEP_SECONDS = 2.0
+"""From the beginning of one sweep to that of the next."""
+
+SOME = 256
+"""Connections looked at in one piece of the work."""
+
+FEW = 32
+"""Streams decided in one piece of the work, some 10 µs each."""
+
+
+@attrs.define(eq=False)
+class Sweep(Service):
+    """
+    Decides streams again and frees what no exchange needs any more.
+
+    ``open`` is how many streams the last sweep left: exchanges with an upstream that were older
+    than ``SWEEP_SECONDS``.
+    """
+
+    _front: Front
+    _clock: IReactorTime
+    open: int = 0
+    _next: IDelayedCall | None = None
+    _work: Deferred[None] | None = None
+    _signed_out: frozenset[str] = frozenset()
+    """Those that one sweep has gone by already."""
+    _log = Logger()
+
+    def startService(self) -> None:
+        """Begin."""
+        super().startService()
+        self._next = self._clock.callLater(SWEEP_SECONDS, self._begin)
+
+    def stopService(self) -> None:
+        """End."""
+        super().stopService()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._work is not None:
+            self._work.cancel()
+
+    def _begin(self) -> None:
+        self._next = self._clock.callLater(SWEEP_SECONDS, self._begin)
+        if self._work is None:
+            self._work = Deferred.fromCoroutine(in_pieces(self._sweep(), self._clock))
+            self._work.addErrback(self._failed).addBoth(self._done)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            self._log.failure("a sweep over the streams failed: a bug of ours", failure=failure)
+
+    def _done(self, _: None) -> None:
+        self._work = None
+
+    def _sweep(self) -> Pieces[None]:
+        yield from self._front.freeing()
+        streams = yield from self._streams()
+        here = self._front.generation
+        sessions = here.sessions
+        ids = {stream.known.session.id for stream in streams if stream.known is not None}
+        freshest = yield from sessions.freshest(ids)
+        signed_out = frozenset(sessions.memory.signed_out)
+        left = 0
+        for count, stream in enumerate(streams, 1):
+            if not stream.over:
+                ended = self._judged(stream, here, freshest, signed_out)
+                if ended is None:
+                    left += 1
+                else:
+                    self._end(stream, ended)
+            if not count % FEW:
+                yield
+        self.open = left
+        # A stream that was too young for this sweep is old enough for the next.
+        sessions.memory.signed_out.difference_update(self._signed_out)
+        self._signed_out = signed_out
+
+    def _streams(self) -> Pieces[list[Exchange]]:
+        """Return the exchanges with an upstream that have lasted for more than one sweep."""
+        begun = self._front.clock() - SWEEP_SECONDS
+        streams = []
+        for count, connection in enumerate(tuple(self._front.connections), 1):
+            exchange = connection.exchange
+            if (
+                exchange is not None
+                and exchange.began <= begun
+                and exchange.decision in ADMITTED
+                and not exchange.over
+            ):
+                streams.append(exchange)
+            if not count % SOME:
+                yield
+        return streams
+
+    def _judged(
+        self,
+        stream: Exchange,
+        here: Generation,
+        freshest: Mapping[str, Session],
+        signed_out: frozenset[str],
+    ) -> StreamEnded | None:
+        try:
+            verdict = judge(stream, here, self._front.edge.now(), freshest, signed_out)
+        except Exception:  # noqa: BLE001  # whatever it is: undecided is denied
+            self._log.failure(
+                "request {request_id} could not be decided again: a bug of ours",
+                request_id=stream.id,
+            )
+            return StreamEnded(explain((UNDECIDED,))[0], (UNDECIDED,))
+        if isinstance(verdict, GoesOn):
+            stream.route = verdict.route
+            return None
+        return verdict
+
+    def _end(self, stream: Exchange, ended: StreamEnded) -> None:
+        self._front.tally.count_cut(ended.reasons[0])
+        self._log.info(
+            "a stream was cut: {why}",
+            why=str(ended),
+            reasons=ended.reasons,
+            user=stream.user,
+            host=stream.request.host.decode("latin-1"),
+            path=stream.request.path.decode("latin-1"),
+            route=stream.route.id if stream.route is not None else "",
+            seconds=round(self._front.clock() - stream.began),
+            request_id=stream.id,
+        )
+        stream.end_now(ended)

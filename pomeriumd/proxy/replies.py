@@ -1,0 +1,70 @@
+"""
+Answers of our own: pages, and every error as a page or a cut.
+
+This much of a generation is needed for as long as an exchange lasts, and no more: a stream of
+days that held its whole generation would keep all routes of its day in memory.
+"""
+
+from __future__ import annotations
+
+import attrs
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pomeriumd.answers.answer import Answer
+from pomeriumd.answers.call import Call
+from pomeriumd.answers.pages import Pages
+from pomeriumd.errors import MethodNotAllowed, PomeriumError, Side
+from pomeriumd.http.events import Field
+from pomeriumd.net.exchange import Exchange
+from pomeriumd.proxy.logins import hint
+
+_log = Logger()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Replies:
+    """Gives answers of our own; it knows nothing that changes with the routes."""
+
+    pages: Pages
+    headers: tuple[Field, ...]
+    """What our own answers carry too; an application's get them in ``Outbound``."""
+
+    def give(self, exchange: Exchange, answer: Answer) -> None:
+        """Give an answer, with the header fields that the settings ask for."""
+        given = {name for name, _ in answer.fields}
+        more = [field for field in self.headers if field[0] not in given]
+        exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)))
+
+    def fail(self, exchange: Exchange, error: BaseException) -> None:
+        """Answer with an error; or cut, when an answer is under way already."""
+        if exchange.over:
+            return
+        exchange.error = type(error).__name__
+        if not isinstance(error, PomeriumError):
+            _log.failure(
+                "request {request_id} failed: a bug of ours",
+                failure=Failure(error),
+                request_id=exchange.id,
+            )
+            error = PomeriumError("a bug of ours")
+        elif error.side is not Side.CLIENT:
+            _log.warn(
+                "request {request_id}: {error}",
+                request_id=exchange.id,
+                error=f"{error}; {error.remedy}" if error.remedy else str(error),
+                kind=exchange.error,
+                route=exchange.route.id if exchange.route is not None else "",
+            )
+        if exchange.started:
+            exchange.cut(error)
+            return
+        call = Call(request=exchange.request, request_id=exchange.id, client=exchange.client)
+        answer = self.pages.error(
+            error,
+            call,
+            who=exchange.user or None,
+            sign_in_url=hint(exchange.route),
+            allow=error.allow if isinstance(error, MethodNotAllowed) else None,
+        )
+        self.give(exchange, answer)
