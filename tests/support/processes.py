@@ -96,17 +96,22 @@ class Running:
         self, words: str, nth: int = 1, *, after: int = 0, patience: float = PATIENCE_SECONDS
     ) -> str:
         """Return the nth line with these words among those from number ``after`` on."""
+        found: list[str] = []
+        seen = after
 
-        def found() -> list[str]:
-            return [line for line in self.lines[after:] if words in line]
+        def enough() -> bool:
+            # Only what is new: there may be a hundred thousand lines.
+            nonlocal seen
+            found.extend(line for line in self.lines[seen:] if words in line)
+            seen = max(seen, len(self.lines))
+            return self._ended or len(found) >= nth
 
         with self._heard:
-            self._heard.wait_for(lambda: self._ended or len(found()) >= nth, patience)
-            lines = found()
-        if len(lines) < nth:
+            self._heard.wait_for(enough, patience)
+        if len(found) < nth:
             said = "\n".join(self.lines[-60:])
-            raise AssertionError(f"{len(lines)} times {words!r} in:\n{said}")
-        return lines[nth - 1]
+            raise AssertionError(f"{len(found)} times {words!r} in:\n{said}")
+        return found[nth - 1]
 
     def begun(self, words: str) -> None:
         """Wait until it has begun, as these words say; end it if it does not."""
@@ -119,6 +124,12 @@ class Running:
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self._process.send_signal(number)
+
+    def say(self, line: str) -> None:
+        """Give it a line to read."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
 
     def release(self) -> None:
         """End its standard input: it may come to its end."""

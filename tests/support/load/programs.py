@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.support.processes import PATIENCE_SECONDS, Running
 
@@ -45,6 +45,28 @@ def told_by(name: str, *arguments: object, patience: float = PATIENCE_SECONDS) -
     """Run a program to its end, and return what it said."""
     with Program(name, *arguments) as program:
         return program.told(patience)
+
+
+class Crowd(Program):
+    """``callers`` or ``websockets``: at work until it is told to end."""
+
+    opened: dict[str, Any]
+    """What it said when all of them were at work."""
+
+    def begun_all(self) -> Self:
+        """Wait until all of them are at work."""
+        self.opened = json.loads(self.until('"open"'))
+        return self
+
+    @property
+    def ports(self) -> set[int]:
+        """Return the clients' ports; those of connections that stay."""
+        return set(self.opened["ports"])
+
+    def result(self) -> dict[str, Any]:
+        """End it, and return what came of it."""
+        self.release()
+        return self.told(patience=180)
 
 
 class Upstream(Program):

@@ -6,6 +6,7 @@ ends when its standard input does.
 
 ======================  ==============================================================
 ``/small``              two bytes
+``/say?word=``          the word
 ``/down?size=&kind=``   the stream: ``counted``, ``chunked`` or ``close``
 ``/up``                 takes the request's body, answers with its size and checksum
 ``/drip?size=``         one byte a second, chunked
@@ -15,6 +16,7 @@ ends when its standard input does.
 ``/seen``               the paths that were asked for
 ``/half``               two bytes, then ends its side and waits for ours
 ``/socket?size=``       a WebSocket: the stream both ways, then what came, as text
+``/echo``               a WebSocket: each short text that comes
 ======================  ==============================================================
 """
 
@@ -104,6 +106,11 @@ class Serving:
                 return False
             case "/seen":
                 self.wire.sendall(answer(json.dumps(sorted(SEEN)).encode()))
+            case "/say":
+                self.wire.sendall(answer(given["word"].encode()))
+            case "/echo":
+                self.echo(fields[b"sec-websocket-key"])
+                return False
             case "/half":
                 self.wire.sendall(_OK + b"\r\nok")
                 self.wire.shutdown(socket.SHUT_WR)
@@ -156,13 +163,24 @@ class Serving:
             time.sleep(1)
         self.wire.sendall(b"0\r\n\r\n")
 
-    def socket(self, size: int, key: bytes) -> None:
-        """Send the stream and take as much, at the same time."""
+    def upgrade(self, key: bytes) -> None:
+        """Go over to a WebSocket."""
         proof = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11", usedforsecurity=False)
         self.wire.sendall(
             b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
             b"sec-websocket-accept: %s\r\n\r\n" % base64.b64encode(proof.digest())
         )
+
+    def echo(self, key: bytes) -> None:
+        """Send what comes; the mask is zero, and the texts are short."""
+        self.upgrade(key)
+        while True:
+            size = self.reader.octets(6)[1] & 0x7F
+            self.wire.sendall(bytes([0x81, size]) + self.reader.octets(size))
+
+    def socket(self, size: int, key: bytes) -> None:
+        """Send the stream and take as much, at the same time."""
+        self.upgrade(key)
 
         def send() -> None:
             for block in blocks(size):

@@ -27,16 +27,17 @@ class Broken(Exception):
 class Reader:
     """Reads lines and bodies from a connection, through one large buffer."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, room: int = ROOM) -> None:
         self.wire = wire
-        self._buffer = bytearray(ROOM)
+        self._room = room
+        self._buffer = bytearray(room)
         self._view = memoryview(self._buffer)
         self._begin = self._end = 0
 
     def _more(self) -> None:
         if self._begin == self._end:
             self._begin = self._end = 0
-        elif self._end == ROOM:
+        elif self._end == self._room:
             rest = bytes(self._view[self._begin : self._end])
             self._view[: len(rest)] = rest
             self._begin, self._end = 0, len(rest)
@@ -128,9 +129,14 @@ class Sum:
 
 def dial(port: int, authority: str | None, timeout: float | None = 60.0) -> Wire:
     """Connect; with TLS if there is a file with the authority to trust."""
+    return secured(connected(port, timeout), authority)
+
+
+def connected(port: int, timeout: float | None = 60.0) -> Wire:
+    """Connect, and have small messages sent at once."""
     plain = socket.create_connection(("127.0.0.1", port), timeout)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return secured(plain, authority)
+    return plain
 
 
 def secured(plain: socket.socket, authority: str | None) -> Wire:
