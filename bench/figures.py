@@ -8,6 +8,7 @@ from statistics import median
 import attrs
 
 from bench.rounds import Sample
+from bench.rungs import MANY, TWO
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +59,11 @@ TARGETS = (
     ("ours-auth-tls", "envoy-tls", 1.6),
     ("ours-auth-tls", "apache-tls", 0.6),
     ("ours-public-plain", "envoy-plain", 1.2),
+    *(
+        (f"ours-{way}-{side}", f"ours-auth-{side}", 1.1)
+        for way in (MANY, TWO)
+        for side in ("plain", "tls")
+    ),
 )
 """Rung, against which, and the ratio that we promise."""
 

@@ -2,7 +2,7 @@
 pomeriumd, as an operator runs it: twistd, a settings file, everything else by default.
 
 There are fifty routes for members of a group and a public one; every request goes to the
-access log, a file.
+access log, a file. One process serves, unless its rung has two.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ import yaml
 
 from bench.certificate import DOMAIN
 from bench.chain import HOST, Chain, Ground, Ports, free_ports, program
+from bench.rungs import MANY, TWO, Rung
 from bench.traffic import ROUTES, SESSIONS, document, host, request
 
 PUBLIC = f"public.{DOMAIN}"
 AUTHENTICATE = f"https://authenticate.{DOMAIN}"
 PROVIDER = "https://id.example.com"
 """Nobody signs in while we measure, so nobody asks it."""
+
+MOST = 10_000
+"""Routes on the rung that has many; there cannot be more in a settings file."""
 
 MINT = Path(__file__).with_name("mint.py")
 MINT_SECONDS = 120
@@ -41,6 +45,11 @@ class Checkout:
     def program(self, name: str) -> Path:
         """Return a program of its environment."""
         return self.root / ".venv" / "bin" / name
+
+    @property
+    def alone(self) -> bool:
+        """Return whether it is from before there were workers, and knows no such setting."""
+        return not (self.root / "pomeriumd" / "daemon" / "worker.py").exists()
 
     def tokens(self, count: int) -> list[str]:
         """Return new session tokens: the n-th is for the n-th host, and no two are equal."""
@@ -64,8 +73,9 @@ class Checkout:
         return done.stdout.split()
 
 
-def chain(ground: Ground, checkout: Checkout, name: str, *, secure: bool) -> Chain:
-    """Return a daemon of that checkout, with TLS or without."""
+def chain(ground: Ground, checkout: Checkout, rung: Rung) -> Chain:
+    """Return a daemon of that checkout, for a rung."""
+    name, secure = rung.name, rung.secure
     (port,) = free_ports(1)
     here = ground.directory / name
     here.mkdir()
@@ -76,9 +86,12 @@ def chain(ground: Ground, checkout: Checkout, name: str, *, secure: bool) -> Cha
     ]
     public = {"from": f"https://{PUBLIC}", "to": to, "allow_public_unauthenticated_access": True}
     policy.append(public)
+    if rung.way == MANY:
+        policy = _amid(policy, to)
     pair = {"cert": str(ground.certificate), "key": str(ground.key)}
     settings = {
         "address": f"{HOST}:{port}",
+        **({} if checkout.alone else {"workers": 2 if rung.way == TWO else 1}),
         **({"certificates": [pair]} if secure else {"insecure_server": True}),
         "shared_secret": checkout.secret,
         "cookie_secret": base64.b64encode(secrets.token_bytes(32)).decode("ascii"),
@@ -105,6 +118,19 @@ def chain(ground: Ground, checkout: Checkout, name: str, *, secure: bool) -> Cha
     )
     ports = Ports(plain=None, tls=port) if secure else Ports(plain=port, tls=None)
     return Chain(program=started, ports=ports, log=log)
+
+
+def _amid(policy: list[dict[str, object]], to: str) -> list[dict[str, object]]:
+    """Return the routes that are asked for in the middle of many more."""
+    others: list[dict[str, object]] = [
+        {
+            "from": f"https://other{number}.{DOMAIN}",
+            "to": to,
+            "allowed_users": [f"somebody{number}@example.com"],
+        }
+        for number in range(MOST - len(policy))
+    ]
+    return [*others[: len(others) // 2], *policy, *others[len(others) // 2 :]]
 
 
 @attrs.frozen

@@ -11,9 +11,11 @@ from bench import apache
 from bench.chain import find
 
 BARE = ("nginx", "haproxy", "envoy", "caddy")
-WAYS = ("public", "auth", "heads", "cold")
+MANY, TWO = "many", "two-workers"
+WAYS = ("public", "auth", "heads", "cold", MANY, TWO)
 """Ours: a public route; a session, a decision and an assertion; the same with header fields that
-never came before; the same with sessions that never did."""
+never came before; the same with sessions that never did; ``auth`` with ten thousand routes;
+``auth`` with two workers instead of one process."""
 
 
 @attrs.frozen(kw_only=True)

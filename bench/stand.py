@@ -127,7 +127,7 @@ def _chain(ground: Ground, rung: Rung, order: Order, provider: apache.Provider |
         case "apache" if provider is not None:
             return apache.chain(ground, provider)
         case _:
-            return ours.chain(ground, order.checkouts[rung.proxy], rung.name, secure=rung.secure)
+            return ours.chain(ground, order.checkouts[rung.proxy], rung)
 
 
 def _traffic(rung: Rung, order: Order, at_apache: Traffic | None) -> Traffic:

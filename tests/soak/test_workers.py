@@ -1,0 +1,218 @@
+"""
+Workers that die or freeze, and daemons that end: what is lost is what they held, and no more.
+
+Whose connection it was is the kernel's word; which ones broke is the clients'.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tests.support.load import kernel
+from tests.support.load.daemon import Daemon, public
+from tests.support.load.each import Each
+from tests.support.load.figures import note
+from tests.support.load.programs import Crowd, Program, Upstream, until
+from tests.support.load.wire import HOST, dial
+
+
+@attrs.frozen(kw_only=True)
+class Scale:
+    """How many processes, under how much traffic."""
+
+    workers: int
+    sockets: int
+    keep: int
+    fresh: int
+    quiet: int
+    """Answers that the clients have before and after the death."""
+    slow: int
+    """Answers under way when a daemon is told to end."""
+
+
+SCALES = [
+    pytest.param(
+        Scale(workers=2, sockets=10, keep=10, fresh=4, quiet=2000, slow=20),
+        id="short",
+        marks=pytest.mark.system,
+    ),
+    *(
+        pytest.param(
+            Scale(workers=workers, sockets=100, keep=24, fresh=8, quiet=20_000, slow=200),
+            id=f"full-{workers}",
+            marks=pytest.mark.soak,
+        )
+        for workers in (2, 4)
+    ),
+]
+pytestmark = pytest.mark.parametrize("scale", SCALES)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, upstream: Upstream, scale: Scale) -> Iterator[Daemon]:
+    """The daemon, with its workers."""
+    with Daemon(tmp_path, public(upstream.port), workers=scale.workers) as daemon:
+        yield daemon.serving()
+
+
+def answered(daemon: Daemon, count: int) -> None:
+    """Wait until so many more requests have been answered."""
+    heard = len(daemon.process.lines)
+    daemon.process.until('"http-request"', count, after=heard, patience=300)
+
+
+def seconds_between(first: str, second: str) -> float:
+    """Return how long after one line of the log another one was written."""
+    began, ended = (datetime.fromisoformat(json.loads(line)["time"]) for line in (first, second))
+    return (ended - began).total_seconds()
+
+
+@attrs.frozen
+class Death:
+    """What a worker had when it was struck, and how it went on."""
+
+    lost: set[int]
+    """The clients' ports of its connections."""
+    noticed: float
+    """Seconds until the supervisor said that it is gone."""
+    back: float
+    """Seconds from there until another one served in its place."""
+
+
+def struck(daemon: Daemon, number: int, how: signal.Signals) -> Death:
+    """Strike a worker, and wait until there is another one in its place."""
+    victim = daemon.workers()[number]
+    # Frozen first in any case: what it holds then is what it will have lost.
+    os.kill(victim, signal.SIGSTOP)
+    until(lambda: kernel.stopped(victim))
+    lost = {port for port, pid in daemon.owners().items() if pid == victim}
+    heard = len(daemon.process.lines)
+    began = time.perf_counter()
+    os.kill(victim, how)
+    gone = daemon.process.until(f"worker {number} is gone", after=heard)
+    noticed = time.perf_counter() - began
+    back = daemon.process.until(f"worker {number} serves", after=heard)
+    assert victim not in daemon.workers()
+    return Death(lost, noticed, seconds_between(gone, back))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_worker_that_dies(daemon: Daemon, scale: Scale, how: signal.Signals) -> None:
+    """Its own connections are lost, each of them once; nobody else notices."""
+    given = (daemon.port, daemon.authority)
+    with ExitStack() as stack:
+        keep, fresh, sockets = crowds = [
+            stack.enter_context(Crowd(*words)).begun_all()
+            for words in (
+                ("callers", *given, "keep", scale.keep, 0.01),
+                ("callers", *given, "fresh", scale.fresh, 0.04),
+                ("websockets", *given, HOST, scale.sockets, 0.5),
+            )
+        ]
+        for window in ("before", "death", "after"):
+            for crowd in (keep, fresh):
+                crowd.say(window)
+            if window == "death":
+                death = struck(daemon, 0, how)
+            else:
+                answered(daemon, scale.quiet)
+        came = [crowd.result() for crowd in crowds]
+        broken = [
+            {port for port, _ in came[0]["failures"]},
+            {port for port, _ in came[1]["failures"]},
+            {cut["port"] for cut in came[2]["cuts"]},
+        ]
+        Each(daemon.port, str(daemon.authority), daemon.workers())
+    name = "killed" if how == signal.SIGKILL else "frozen"
+    windows = came[0]["windows"]
+    note(
+        f"one of {scale.workers} workers {name}",
+        held=len(death.lost),
+        requests=came[0]["asked"] + came[1]["asked"],
+        failed=came[0]["failed"] + came[1]["failed"],
+        cut=len(came[2]["cuts"]),
+        noticed_s=death.noticed,
+        back_after_s=death.back,
+        **{
+            f"{window}_{figure}": windows[window][figure]
+            for figure in ("p99_ms", "max_ms")
+            for window in ("before", "death", "after")
+        },
+    )
+    assert broken[0] == death.lost & keep.ports
+    assert came[0]["failed"] == len(broken[0])
+    # One whose answer had come, and that was not closed yet, has lost nothing.
+    assert broken[1] <= death.lost
+    assert came[1]["failed"] == len(broken[1])
+    assert broken[2] == death.lost & sockets.ports
+
+
+def drips(daemon: Daemon, upstream: Upstream, count: int, stack: ExitStack) -> Program:
+    """Have so many answers under way, of a byte each second."""
+    before = kernel.connections(upstream.port)
+    crowd = stack.enter_context(
+        Program("crowd", daemon.port, daemon.authority, "slow-answer", count, 0, 4)
+    )
+    until(lambda: kernel.connections(upstream.port) >= before + count)
+    return crowd
+
+
+def left_of(daemon: Daemon, *, ended: bool) -> list[kernel.Process]:
+    """Return what still runs of a daemon; also what has ended and was never asked how."""
+    return [
+        each
+        for each in kernel.processes()
+        if each.session == daemon.process.pid and (ended or each.state != "Z")
+    ]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["told", "ctrl-c"])
+def test_an_orderly_end(
+    daemon: Daemon, upstream: Upstream, scale: Scale, how: signal.Signals
+) -> None:
+    """Answers under way come whole, the status is 0, and no process is left."""
+    with ExitStack() as stack:
+        crowd = drips(daemon, upstream, scale.slow, stack)
+        idle = stack.enter_context(Each(daemon.port, str(daemon.authority), daemon.workers()))
+        began = time.perf_counter()
+        if how == signal.SIGINT:
+            os.killpg(daemon.process.pid, how)  # as a terminal does: to all of them
+        else:
+            daemon.process.send(how)
+        status = daemon.process.wait()
+        took = time.perf_counter() - began
+        told = crowd.told()
+        assert len(idle.readers) == scale.workers
+    note(f"{how.name}, {scale.workers} workers", status=status, took_s=took, **told)
+    assert told["outcomes"] == {"whole": scale.slow}
+    assert status == 0
+    assert left_of(daemon, ended=True) == []
+    assert [line for line in daemon.log() if line["level"] not in {"info", "warn"}] == []
+    assert not any("Traceback" in line for line in daemon.process.lines)
+
+
+def test_a_supervisor_that_is_killed(daemon: Daemon, upstream: Upstream, scale: Scale) -> None:
+    """Its workers end what is under way, and then themselves."""
+    workers = daemon.workers()
+    with ExitStack() as stack:
+        crowd = drips(daemon, upstream, scale.slow, stack)
+        began = time.perf_counter()
+        os.kill(daemon.process.pid, signal.SIGKILL)
+        until(lambda: all(kernel.gone(pid) for pid in workers))
+        took = time.perf_counter() - began
+        told = crowd.told()
+    note(f"supervisor of {scale.workers} killed", workers_gone_after_s=took, **told)
+    assert told["outcomes"] == {"whole": scale.slow}
+    assert left_of(daemon, ended=False) == []
+    with pytest.raises(ConnectionRefusedError):
+        dial(daemon.port, None)
