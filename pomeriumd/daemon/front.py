@@ -72,9 +72,8 @@ class Front:
         """Serve what begins from now on under this generation; what has begun keeps its own."""
         if built is not self.built:
             self._retired.append(Retired.of(self.generation))
-            self.tally.forget()
+            self.tally.forget_routes()
         self.built, self.generation, self.times = built, built.generation, built.times
-        self.tally.forget_routes()
 
     def freeing(self) -> Pieces[None]:
         """Free the generations under which no exchange is served any more."""

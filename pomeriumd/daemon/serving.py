@@ -29,6 +29,7 @@ from pomeriumd.daemon.messages import CannotServe
 from pomeriumd.daemon.observing import Observing
 from pomeriumd.daemon.pieces import in_pieces
 from pomeriumd.daemon.servants import DRAIN_SECONDS
+from pomeriumd.daemon.sweep import Sweep
 from pomeriumd.daemon.tally import Tally
 from pomeriumd.errors import SettingsError
 from pomeriumd.http.limits import Limits
@@ -80,6 +81,7 @@ class Serving:
     _prepared: dict[int, Built] = attrs.field(factory=dict, init=False)
     """By number. One at a time: whoever asks waits for it, and takes or discards it."""
     _ports: dict[str, Port] = attrs.field(factory=dict, init=False)
+    _sweep: Sweep | None = attrs.field(default=None, init=False)
     _observing: Observing | None = attrs.field(default=None, init=False)
     _log = Logger()
 
@@ -142,7 +144,6 @@ class Serving:
         self._observer.set_level(settings.log_level)
         if self._front is not None:
             self._front.swap(built)
-            self._tally.forget_routes()
             return
         self._front = Front(
             built=built,
@@ -194,17 +195,19 @@ class Serving:
         before = self._ports.pop(name, None)
         self._ports[name] = port
         if name == MAIN:
-            self._observe(front, port)
+            self._attend(front, port)
         if before is not None:
             # What waits in its queue came for the old address and would be reset.
             before.doRead()
             before.stopListening()
 
-    def _observe(self, front: Front, port: Port) -> None:
-        """Write down from now on how this process stands."""
+    def _attend(self, front: Front, port: Port) -> None:
+        """Decide streams again from now on, and write down how this process stands."""
         if self._observing is not None:
             self._observing.port = port
             return
+        self._sweep = Sweep(front, self._reactor)
+        self._sweep.startService()
         self._observing = Observing(
             tally=self._tally,
             clock=self._reactor,
@@ -212,9 +215,12 @@ class Serving:
             port=port,
             upstreams=self._upstreams,
             lines=self._observer.lines,
-            streams=lambda: 0,
+            streams=self._streams,
         )
         self._observing.startService()
+
+    def _streams(self) -> int:
+        return 0 if self._sweep is None else self._sweep.open
 
     # The end
 
@@ -230,6 +236,7 @@ class Serving:
         if front is not None:
             await front.drain(self._reactor, seconds)
         self._upstreams.close()
-        if self._observing is not None:
-            self._observing.stopService()
+        for part in (self._sweep, self._observing):
+            if part is not None:
+                part.stopService()
         self._access.flush()

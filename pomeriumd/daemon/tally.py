@@ -114,10 +114,6 @@ class Tally:
             values[way + bisect_left(MILLISECONDS, took)] += 1.0
             values[way + _UPSTREAM_SUM] += took
 
-    def forget(self) -> None:
-        """Forget which cells were found for which routes: those of before are to go."""
-        self._spots = {}
-
     def count_cut(self, reason: str) -> None:
         """Count a stream that was cut for a reason, a word of ours."""
         self._values[self._place("cut", (reason,))] += 1.0

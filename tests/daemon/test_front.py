@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
@@ -80,7 +81,7 @@ class CountTests(FrontCase):
         self.rig.connect().sends(request())
         self.rig.upstreams.last.sends(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         held = len(front.tally._spots)
-        front.swap(front.built)
+        front.swap(attrs.evolve(front.built))
         self.assertEqual((held, front.tally._spots), (1, {}))
 
 
