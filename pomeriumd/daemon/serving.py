@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from pomeriumd.daemon import frames
 from pomeriumd.daemon.access_log import AccessLog
+from pomeriumd.daemon.board import Board
 from pomeriumd.daemon.build import Built, World, building
 from pomeriumd.daemon.descriptors import needed, provide, share
 from pomeriumd.daemon.frames import BadFrames, Framed
@@ -66,12 +67,14 @@ class Serving:
         observer: the log of this process.
         tally: its numbers.
         workers: how many processes share what is bounded for all of them together.
+        board: of the workers that accept from the same socket.
     """
 
     _reactor: Any
     _observer: LineObserver
     _tally: Tally
     _workers: int = 1
+    _board: Board | None = None
     _world: World = attrs.field(init=False)
     _limits: Limits = attrs.field(factory=Limits, init=False)
     _deadlines: Deadlines = attrs.field(init=False)
@@ -190,8 +193,11 @@ class Serving:
             store=front.built.store,
             deadlines=self._deadlines,
             most=share(front.built.settings.max_connections, self._workers),
+            sharing=self._board,
         )
         port.startListening()
+        if self._board is not None:
+            self._board.joins()
         before = self._ports.pop(name, None)
         self._ports[name] = port
         if name == MAIN:
@@ -229,6 +235,8 @@ class Serving:
         front = self._front
         if front is not None:
             self._log.info("stopping: {count} connections to drain", count=len(front.connections))
+        if self._board is not None:
+            self._board.leaves()
         for port in self._ports.values():
             stopping = port.stopListening()
             if stopping is not None:

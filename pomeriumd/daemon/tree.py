@@ -22,6 +22,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 
+from pomeriumd.daemon.board import Board, memory
 from pomeriumd.daemon.build import building
 from pomeriumd.daemon.clock import ClockWatch
 from pomeriumd.daemon.control import Control
@@ -222,14 +223,20 @@ def _supervised(
     # What systemd has for this process is not for its children.
     inherited = {k: v for k, v in environment.items() if not k.startswith("LISTEN_")}
 
+    board: list[int] = []
+
     def start(number: int, ended: Ended) -> WorkerProcess:
+        if not board:  # only now: there is no descriptor before twistd goes into the background
+            board.append(memory())
+
         def closed(process: WorkerProcess, how: str) -> None:
+            Board(board[0], number).leaves()
             ledger.close(number)
             ended(process, how)
 
         numbers = ledger.open(number)
         try:
-            process = WorkerProcess(number, options, numbers, observer.relay, closed)
+            process = WorkerProcess(number, options, numbers, board[0], observer.relay, closed)
             process.start(reactor, inherited)
         finally:
             os.close(numbers)

@@ -29,7 +29,7 @@ from pomeriumd.daemon.logs import LineObserver
 from pomeriumd.daemon.messages import Discard, Drain, Listen, Ping, Prepare, Serve
 from pomeriumd.daemon.reactor import install
 from pomeriumd.daemon.servants import DRAIN_SECONDS
-from pomeriumd.daemon.worker_process import LINK, NUMBERS
+from pomeriumd.daemon.worker_process import BOARD, LINK, NUMBERS
 
 if TYPE_CHECKING:
     from pomeriumd.daemon.serving import Serving
@@ -137,6 +137,7 @@ def main() -> None:
     install()
     from twisted.internet import reactor as installed  # noqa: PLC0415, TID251  # only now
 
+    from pomeriumd.daemon.board import Board  # noqa: PLC0415
     from pomeriumd.daemon.cells import mapped  # noqa: PLC0415
     from pomeriumd.daemon.clock import steady  # noqa: PLC0415
     from pomeriumd.daemon.serving import Serving  # noqa: PLC0415
@@ -153,12 +154,13 @@ def main() -> None:
         observer=observer,
         tally=Tally(mapped(NUMBERS)),
         workers=options.workers,
+        board=Board(BOARD, options.number),
     )
     end = End(reactor)
     factory = Factory.forProtocol(lambda: Servant(serving, end))
     factory.noisy = False
     reactor.adoptStreamConnection(LINK, socket.AF_UNIX, factory)
-    for descriptor in (LINK, NUMBERS):
+    for descriptor in (LINK, NUMBERS, BOARD):
         os.close(descriptor)
     reactor.addSystemEventTrigger(
         "before",

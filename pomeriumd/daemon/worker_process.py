@@ -25,8 +25,9 @@ from twisted.python.failure import Failure
 
 MODULE = "pomeriumd.daemon.worker"
 
-LINK, NUMBERS = 3, 4
-"""The worker's descriptors: its end of the line to us, and the memory of its numbers."""
+LINK, NUMBERS, BOARD = 3, 4, 5
+"""The worker's descriptors: its end of the line to us, the memory of its numbers, and the board
+of all workers' connections."""
 
 PART_SIZE = 131_072
 """Most bytes of a line that has no end yet; our own lines are half as long at the most."""
@@ -77,6 +78,7 @@ class WorkerProcess(ProcessProtocol):
         number: of its place among the workers.
         options: what it is told before anything else; no secret, since ``ps`` shows it.
         numbers: descriptor of the memory that it counts in.
+        board: descriptor of the board.
         lines: takes whole lines for the log.
         ended: is told, once, when the process is gone and all that it wrote has been read.
     """
@@ -88,6 +90,7 @@ class WorkerProcess(ProcessProtocol):
         number: int,
         options: Mapping[str, Any],
         numbers: int,
+        board: int,
         lines: Callable[[bytes], None],
         ended: Callable[[WorkerProcess, str], None],
     ) -> None:
@@ -95,7 +98,7 @@ class WorkerProcess(ProcessProtocol):
         self.pid = 0
         self.gone = False
         self._options = {"number": number, **options}
-        self._numbers = numbers
+        self._given = {NUMBERS: numbers, BOARD: board}
         self._ended = ended
         self._link = AMP()
         self._pipes = {1: Whole(lines), 2: Whole(self._say)}
@@ -122,7 +125,7 @@ class WorkerProcess(ProcessProtocol):
                     1: "r",
                     2: "r",
                     LINK: theirs.fileno(),
-                    NUMBERS: self._numbers,
+                    **self._given,
                 },
             )
             self.pid = process.pid

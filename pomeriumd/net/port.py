@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address
@@ -37,6 +37,10 @@ HANDSHAKE_SECONDS = 10.0
 
 RETRY_SECONDS = 1.0
 """Between two attempts when the system has no descriptor or memory for us."""
+
+STEP_SECONDS = 0.001
+"""For which a port leaves what waits to another process that has fewer connections. One that
+is not too busy takes it in a tenth of that."""
 
 SLACK = 20
 """One in so many must have left a full port before it accepts again: one line in the log
@@ -72,6 +76,33 @@ NOT_THE_PORTS_FAULT = frozenset(
 NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
+class Sharing(Protocol):
+    """Other processes that accept from the same socket."""
+
+    def comes(self) -> None:
+        """Take note of one more connection of ours."""
+
+    def goes(self) -> None:
+        """Take note of one less."""
+
+    def crowded(self) -> bool:
+        """Say whether one of them has clearly fewer."""
+
+
+class Alone:
+    """There are none."""
+
+    def comes(self) -> None:
+        """Nobody wants to know."""
+
+    def goes(self) -> None:
+        """Nobody wants to know."""
+
+    def crowded(self) -> bool:
+        """Never."""
+        return False
+
+
 class Port(tcp.Port):
     """
     Listens at one address and makes connections that write without a queue, with TLS or without.
@@ -93,6 +124,7 @@ class Port(tcp.Port):
         store: CertificateStore | None = None,
         most: int = 10_000,
         handshake_seconds: float = HANDSHAKE_SECONDS,
+        sharing: Sharing | None = None,
     ) -> None:
         # The unspecified IPv6 address takes IPv4 clients too, see createInternetSocket().
         super().__init__(address.port, factory, BACKLOG, address.host or "::", reactor)
@@ -104,9 +136,12 @@ class Port(tcp.Port):
         self.handshake_seconds = handshake_seconds
         self.open = 0
         self.failed_handshakes = 0
+        self._sharing = sharing or Alone()
+        self._patient_until = 0.0
         self._pauses: set[str] = set()
         self._exhausted = False
         self._retry: IDelayedCall | None = None
+        self._step: IDelayedCall | None = None
 
     @classmethod
     def adopt(cls, descriptor: int, factory: IProtocolFactory, reactor: Any, **more: Any) -> Self:
@@ -154,6 +189,8 @@ class Port(tcp.Port):
 
     def doRead(self) -> None:
         """Accept what waits, within bounds."""
+        if self._steps_back():
+            return
         for taken in range(ACCEPTS):
             if self.open >= self.most:
                 if not taken:  # or nobody may be waiting
@@ -173,9 +210,31 @@ class Port(tcp.Port):
                     self._say_again()
                 self._take(skt, client)
 
+    def _steps_back(self) -> bool:
+        """
+        Leave what waits to a process that has fewer connections, if there is one.
+
+        For a moment only: one that is too busy to accept, or that stands still, must not keep
+        anybody waiting.
+        """
+        if not self._sharing.crowded():
+            return False
+        now = self._clock.seconds()
+        if now < self._patient_until:
+            return False
+        self._patient_until = now + 2 * STEP_SECONDS
+        self._pause("crowded")
+        self._step = self._clock.callLater(STEP_SECONDS, self._step_forward)
+        return True
+
+    def _step_forward(self) -> None:
+        self._step = None
+        self._resume("crowded")
+
     def _take(self, skt: socket.socket, client: Any) -> None:
         self.sessionno += 1
         self.open += 1
+        self._sharing.comes()
         try:
             kind: Any = PlainServer if self.store is None else TLSServer
             connection = kind(skt, client, self, self.sessionno, self.reactor)
@@ -193,6 +252,7 @@ class Port(tcp.Port):
     def left(self) -> None:
         """Count a connection that is gone; there may be room again."""
         self.open -= 1
+        self._sharing.goes()
         if self._pauses and self.open <= self.most - max(1, self.most // SLACK):
             self._resume("full")
 
@@ -205,7 +265,7 @@ class Port(tcp.Port):
     @property
     def paused(self) -> bool:
         """Return whether it takes no new connections for now."""
-        return bool(self._pauses)
+        return bool(self._pauses - {"crowded"})
 
     def not_shaken(self) -> None:
         """Count a handshake that failed."""
@@ -257,9 +317,10 @@ class Port(tcp.Port):
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the listening socket; connections live on."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        for waiting in (self._retry, self._step):
+            if waiting is not None:
+                waiting.cancel()
+        self._retry = self._step = None
         super().connectionLost(reason)
 
 

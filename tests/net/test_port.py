@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 from pomeriumd.net import port as port_module
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
-from pomeriumd.net.port import RETRY_SECONDS, Port
+from pomeriumd.net.port import RETRY_SECONDS, STEP_SECONDS, Port
 from pomeriumd.net.tls import TLSServer
 from pomeriumd.net.transport import UNSENT_SIZE, PlainServer
 from pomeriumd.settings.values import Address
@@ -459,3 +459,80 @@ class TroubleTests(Case):
         self.assertEqual(client.recv(1), b"")
         self.assertEqual((port.open, self.reactor.readers), (0, {port}))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class Fuller:
+    """Another process has fewer connections, as long as the test says so."""
+
+    def __init__(self) -> None:
+        self.has = 0
+        self.ahead = True
+
+    def comes(self) -> None:
+        """One more."""
+        self.has += 1
+
+    def goes(self) -> None:
+        """One less."""
+        self.has -= 1
+
+    def crowded(self) -> bool:
+        """Say what the test says."""
+        return self.ahead
+
+
+class SharingTests(Case):
+    """Several processes at one socket."""
+
+    def turn(self, seconds: float = 0) -> None:
+        """Let time pass, then do what is there to do."""
+        self.reactor.advance(seconds)
+        self.reactor.turn(0.02)
+
+    def test_who_has_more_steps_back(self) -> None:
+        """What waits is left to the others for a moment, and is not refused."""
+        fuller = Fuller()
+        port = self.listen(sharing=fuller)
+        self.connect(port)
+        self.turn()
+        self.assertEqual((port.open, port.paused), (0, False))
+        fuller.ahead = False
+        self.turn(STEP_SECONDS)
+        self.assertEqual((port.open, fuller.has), (1, 1))
+
+    def test_nobody_waits_for_one_that_is_busy(self) -> None:
+        """When nobody has taken it a moment later, it is ours, whoever has more."""
+        port = self.listen(sharing=Fuller())
+        self.connect(port)
+        self.turn()
+        self.turn(STEP_SECONDS)
+        self.assertEqual(port.open, 1)
+
+    def test_each_new_one_is_left_to_the_others_first(self) -> None:
+        """One that was taken after a moment does not make the next one ours at once."""
+        port = self.listen(sharing=Fuller())
+        for count in range(1, 4):
+            self.connect(port)
+            self.turn(1.0)
+            self.assertEqual(port.open, count - 1)
+            self.turn(STEP_SECONDS)
+            self.assertEqual(port.open, count)
+
+    def test_the_count_goes_down(self) -> None:
+        """A connection that ends is told of."""
+        fuller = Fuller()
+        fuller.ahead = False
+        port = self.listen(sharing=fuller)
+        client = self.connect(port)
+        self.turn()
+        client.close()
+        self.turn()
+        self.assertEqual((port.open, fuller.has), (0, 0))
+
+    def test_the_end_comes_in_that_moment_too(self) -> None:
+        """A port that is closed while it steps back leaves nothing behind."""
+        port = self.listen(sharing=Fuller())
+        self.connect(port)
+        self.turn()
+        self.stop(port, self.reactor)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
