@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +72,18 @@ class Daemon:
     def stop(self) -> None:
         """End it."""
         self.process.stop()
+
+    def reload(self, settings: Mapping[str, Any]) -> None:
+        """Put other settings over the usual ones, and wait until they serve."""
+        config, draft = self.place / "config.json", self.place / "config.draft"
+        certificates = json.loads(config.read_text())["certificates"]
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps({"certificates": certificates, **self._usual(), **settings}))
+        said = len(self.process.lines)
+        draft.replace(config)
+        self.process.send(signal.SIGHUP)
+        self.process.until("new settings serve", after=said)
+        self.settings = settings
 
     def url(self, host: str, path: str = "/") -> str:
         """Return an address of the daemon."""

@@ -15,7 +15,6 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import SplitResult
 
 import attrs
@@ -52,13 +51,6 @@ def at_step(secret: str, step: int) -> dict[str, str]:
     return {n: base64.b64encode(r).decode("ascii") for n, r in zip(names, roots, strict=False)}
 
 
-def renewed(daemon: Daemon, settings: Mapping[str, Any]) -> None:
-    """Put new settings in force: there is no reload yet, so by a restart."""
-    daemon.stop()
-    daemon.settings = settings
-    daemon.start()
-
-
 @attrs.define(eq=False)
 class Replica:
     """One of the daemons."""
@@ -66,12 +58,11 @@ class Replica:
     daemon: Daemon
     port: int
     busy: threading.Lock = attrs.Factory(threading.Lock)
-    """Held for a request, and while it is renewed: a restart would cut what is under way."""
+    """Held for a request, and while time is put forward: what is under way would be late."""
 
     def take(self, step: dict[str, str]) -> None:
-        """Renew it with the secrets of a step."""
-        with self.busy:
-            renewed(self.daemon, {"address": f"127.0.0.1:{self.port}", **step})
+        """Renew it with the secrets of a step, while it answers."""
+        self.daemon.reload({"address": f"127.0.0.1:{self.port}", **step})
 
 
 @attrs.define(eq=False, kw_only=True)
