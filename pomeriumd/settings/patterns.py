@@ -186,7 +186,8 @@ class _Weigher:
                 f"{shown(self._pattern)} repeats something that can be read in two ways, so that "
                 "a long path would stall us; begin what is repeated with a character of its own"
             )
-        self._walk(body, before | self._taken(body), first)
+        # After the last round comes what follows, not another round.
+        self._walk(body, before | self._taken(body), first | follow)
         if undecided and most <= LONG:
             self._tries *= most - least + 1
         elif undecided:

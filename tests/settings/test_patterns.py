@@ -108,6 +108,8 @@ class PathRegexTests(SynchronousTestCase):
             ".*x[a-z]*",
             "a*a*a*x",
             ".*(a[ab]*)?c",
+            "(/[^/]*)*a.*a",
+            "(/[^/]*)*a(/a)*",
         ):
             self.refuses(
                 pattern,
