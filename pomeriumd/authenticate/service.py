@@ -42,6 +42,9 @@ __all__ = ["Authenticate", "AuthenticateSite"]
 
 WELL_KNOWN = "/.well-known/pomerium"
 
+_log = Logger()
+"""Not a class's: an event holds who logged it, and may be kept for long."""
+
 Page = Callable[["Authenticate", Call], Awaitable[Answer]]
 
 _GET: tuple[bytes, ...] = (b"GET",)
@@ -79,7 +82,6 @@ class Authenticate:
     _sign_outs: SignOuts = attrs.field(init=False)
     _by_path: Mapping[bytes, tuple[tuple[bytes, ...], Page]] = attrs.field(init=False)
     """None of them knows this object: a generation has to go without the collector's help."""
-    _log = Logger()
 
     def __attrs_post_init__(self) -> None:
         site, own = self._site, self._own_keys
@@ -172,10 +174,10 @@ class Authenticate:
     def _note(self, error: PomeriumError, call: Call) -> None:
         """Write the line that whoever is told the request id will look for."""
         if isinstance(error, LoginFailed):
-            log_failure(self._log, error, call)
+            log_failure(_log, error, call)
         elif error.side is Side.PROVIDER:
-            self._log.warn("provider: {reason}", reason=str(error), request_id=call.request_id)
+            _log.warn("provider: {reason}", reason=str(error), request_id=call.request_id)
         else:
-            self._log.info(
+            _log.info(
                 "authenticate refused: {reason}", reason=str(error), request_id=call.request_id
             )

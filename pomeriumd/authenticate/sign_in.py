@@ -37,6 +37,9 @@ from pomeriumd.session.provider import ProviderSession
 from pomeriumd.session.sign_in import CALLBACK, SignInRequest, read_sign_in
 from pomeriumd.session.standing import Standing
 
+_log = Logger()
+"""Not a class's: an event holds who logged it, and may be kept for long."""
+
 PUT_OFF_SECONDS = 60
 """When to ask again after the provider was down."""
 
@@ -74,7 +77,6 @@ class SignIns:
     goals: Goals
     now: Callable[[], float]
     random: Callable[[int], bytes]
-    _log = Logger()
 
     async def sign_in(self, call: Call) -> Answer:
         """
@@ -123,7 +125,7 @@ class SignIns:
                 begun.asked, own, [*self.sessions.write(own, pairs, self.now()), *over]
             )
         except LoginFailed as failed:
-            log_failure(self._log, failed, call)
+            log_failure(_log, failed, call)
             page = self.pages.error(failed, call, again=self.goals.known(begun.asked.redirect))
             return attrs.evolve(page, fields=(*page.fields, *over))
 
@@ -157,7 +159,7 @@ class SignIns:
             kept = self._kept(own, pairs, error)
             if standing is not Standing.RECHECK:
                 return self._not_now(call, error, kept)
-            self._log.warn(
+            _log.warn(
                 "renewal put off by {seconds} s: {reason}",
                 seconds=PUT_OFF_SECONDS,
                 reason=str(error),
@@ -167,7 +169,7 @@ class SignIns:
             put_off = int(now) + PUT_OFF_SECONDS
             return self._hand_off(asked, own, kept or self._seen(own, pairs, now), recheck=put_off)
         except (GrantRefused, LoginFailed) as error:
-            self._log.info(
+            _log.info(
                 "renewal refused, signing in anew: {reason}",
                 reason=str(error),
                 request_id=call.request_id,
@@ -187,7 +189,7 @@ class SignIns:
 
     def _not_now(self, call: Call, error: ProviderError, fields: list[Field]) -> Answer:
         """Say that the provider is down, and change the browser's cookies."""
-        self._log.warn("provider: {reason}", reason=str(error), request_id=call.request_id)
+        _log.warn("provider: {reason}", reason=str(error), request_id=call.request_id)
         page = self.pages.error(error, call)
         return attrs.evolve(page, fields=(*page.fields, *fields))
 
@@ -246,7 +248,7 @@ class SignIns:
         if again is not None:
             return redirect(*again)
         failed = lost(pairs)
-        log_failure(self._log, failed, call)
+        log_failure(_log, failed, call)
         return self.pages.error(failed, call, again=self.trail.target(pairs))
 
 

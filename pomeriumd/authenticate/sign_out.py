@@ -33,6 +33,9 @@ from pomeriumd.session.pending import PendingLogins
 from pomeriumd.session.provider import ProviderSession
 from pomeriumd.session.sign_in import SignOutRequest, read_sign_out
 
+_log = Logger()
+"""Not a class's: an event holds who logged it, and may be kept for long."""
+
 ACTION = "sign out"
 """What the form does; its token is good for nothing else."""
 
@@ -67,7 +70,6 @@ class SignOuts:
     goals: Goals
     now: Callable[[], float]
     random: Callable[[int], bytes]
-    _log = Logger()
 
     async def sign_out(self, call: Call) -> Answer:
         """
@@ -150,7 +152,7 @@ class SignOuts:
             )
         except ProviderError as error:
             # The session here ends whatever the provider does.
-            self._log.warn("provider not told of a sign-out: {reason}", reason=str(error))
+            _log.warn("provider not told of a sign-out: {reason}", reason=str(error))
             return None
 
     def _asked(self, call: Call) -> SignOutRequest | None:

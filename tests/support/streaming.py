@@ -53,6 +53,15 @@ class WebSocket(Lasting):
         return (self.upstream.got(), self.client.got()) == (b"up", b"down")
 
 
+def asking(rig: Rig, client: MemoryClient, octets: bytes) -> MemoryServer:
+    """Send a request, and return the upstream's connection that it came out of."""
+    for server in rig.upstreams.opened:
+        server.got()
+    client.sends(octets)
+    (asked,) = [server for server in rig.upstreams.opened if server.transport.value()]
+    return asked
+
+
 Fields = tuple[tuple[bytes, bytes], ...]
 
 
@@ -67,8 +76,8 @@ def websocket(
 ) -> WebSocket:
     """Open a WebSocket; ``more`` is of its session."""
     client = rig.connect()
-    client.sends(request(target, *_who(rig, identity, **more), *WEBSOCKET))
-    upstream = rig.upstreams.last
+    octets = request(target, *_who(rig, identity, **more), *WEBSOCKET)
+    upstream = asking(rig, client, octets)
     upstream.sends(SWITCH)
     assert client.got().startswith(b"HTTP/1.1 101"), "no tunnel"
     return WebSocket(rig, client, upstream)
@@ -77,16 +86,16 @@ def websocket(
 def _waiting(rig: Rig, fields: Fields) -> Lasting:
     """The whole request is at the upstream."""
     client = rig.connect()
-    client.sends(request(b"/slow", *fields))
-    return Lasting(rig, client, rig.upstreams.last)
+    return Lasting(rig, client, asking(rig, client, request(b"/slow", *fields)))
 
 
 def _uploading(rig: Rig, fields: Fields) -> Lasting:
     """Half of the body is on its way."""
     client = rig.connect()
     head = request(b"/up", *fields, (b"content-length", b"10"), method=b"POST")
-    client.sends(head, b"12345")
-    return Lasting(rig, client, rig.upstreams.last)
+    upstream = asking(rig, client, head)
+    client.sends(b"12345")
+    return Lasting(rig, client, upstream)
 
 
 def _downloading(rig: Rig, fields: Fields) -> Lasting:
@@ -109,8 +118,7 @@ def _events(rig: Rig, fields: Fields) -> Lasting:
 def _switching(rig: Rig, fields: Fields) -> Lasting:
     """A WebSocket that the upstream has not agreed to yet."""
     client = rig.connect()
-    client.sends(request(b"/ws", *fields, *WEBSOCKET))
-    return Lasting(rig, client, rig.upstreams.last)
+    return Lasting(rig, client, asking(rig, client, request(b"/ws", *fields, *WEBSOCKET)))
 
 
 def _tunnel(rig: Rig, fields: Fields) -> Lasting:
