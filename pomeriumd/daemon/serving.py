@@ -21,6 +21,7 @@ from pomeriumd.daemon import frames
 from pomeriumd.daemon.access_log import AccessLog
 from pomeriumd.daemon.board import Board
 from pomeriumd.daemon.build import Built, World, building
+from pomeriumd.daemon.collector import leave_alone, left_alone
 from pomeriumd.daemon.descriptors import needed, provide, share
 from pomeriumd.daemon.frames import BadFrames, Framed
 from pomeriumd.daemon.front import Front
@@ -110,8 +111,9 @@ class Serving:
             CannotServe: it cannot be built.
         """
         try:
-            framed = await in_pieces(frames.reading(content), self._reactor)
-            self._prepared[number] = await in_pieces(self.building(framed), self._reactor)
+            with left_alone():
+                framed = await in_pieces(frames.reading(content), self._reactor)
+                self._prepared[number] = await in_pieces(self.building(framed), self._reactor)
         except (BadFrames, OSError, SettingsError) as error:
             raise CannotServe(str(error)) from error
 
@@ -159,10 +161,8 @@ class Serving:
         )
         clients = share(settings.max_connections, self._workers)
         provide(needed(clients, each, built.endpoints.keys()))
-        # None of what is there now will ever be garbage. Looking through all of it each time,
-        # the collector stopped everybody for 60 ms.
         gc.collect()
-        gc.freeze()
+        leave_alone()
 
     def _rest(self, work: Pieces[None]) -> None:
         """Do in pieces what nobody waits for."""

@@ -72,6 +72,7 @@ class Stream:
     lasting: Lasting
     phase: str
     person: str
+    sign_in: str
     generation: int
     ends: float
     signed_out: bool = False
@@ -95,7 +96,7 @@ class Reloads(RuleBasedStateMachine):
         self.rig.sweeps()
         self.streams: list[Stream] = []
         self.signed_out: dict[str, float] = {}
-        """When each person last signed out."""
+        """When each was last signed out."""
 
     def _more(self) -> dict[str, Any]:
         return {
@@ -140,11 +141,13 @@ class Reloads(RuleBasedStateMachine):
         if not self.policy.allows(person, websocket=websocket):
             return
         ends = int(self.rig.now()) + (LASTS if short else 7200)
-        made = lasting(phase, self.rig, _identity(person), id=person, expires=ends)
-        stream = Stream(made, phase, person, self.generation, ends)
+        # Of one sign-in all sessions end at one time.
+        sign_in = f"{person}, until {ends}"
+        made = lasting(phase, self.rig, _identity(person), id=sign_in, expires=ends)
+        stream = Stream(made, phase, person, sign_in, self.generation, ends)
         # A session that was signed out a moment ago: its cookie is still good, as it is in any
         # other process, and what it opens here may be cut with what it had open.
-        stream.denied = self.rig.now() - self.signed_out.get(person, 0) < PATIENCE
+        stream.denied = self.rig.now() - self.signed_out.get(sign_in, 0) < PATIENCE
         self.streams.append(stream)
 
     @precondition(lambda self: self.streams)
@@ -168,14 +171,15 @@ class Reloads(RuleBasedStateMachine):
             assert client.got().endswith(b"1234567890")
         client.leaves()
 
-    @rule(person=st.sampled_from(PEOPLE))
-    def sign_out(self, person: str) -> None:
-        """Somebody presses the button, at some application."""
-        here = self.rig.front.generation.sessions
-        self.signed_out[person] = self.rig.now()
-        here.forget(self.rig.session(_identity(person), id=person))
+    @precondition(lambda self: self.streams)
+    @rule(data=st.data())
+    def sign_out(self, data: st.DataObject) -> None:
+        """Somebody who has a stream presses the button, at some application."""
+        sign_in = data.draw(st.sampled_from(sorted({one.sign_in for one in self.streams})))
+        self.signed_out[sign_in] = self.rig.now()
+        self.rig.front.generation.sessions.forget(self.rig.session(id=sign_in))
         for stream in self.streams:
-            stream.signed_out |= stream.person == person
+            stream.signed_out |= stream.sign_in == sign_in
         self._look()
 
     @rule(halves=st.integers(1, 16))
