@@ -14,3 +14,5 @@ class Answer:
     status: int
     fields: tuple[Field, ...] = ()
     body: bytes = b""
+    error: str = ""
+    """Class name of the error that it explains, for log and metrics; "" for none."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 
+import attrs
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from pomeriumd.answers.answer import Answer
@@ -96,12 +97,13 @@ class Pages:
         sign_in_url = link(sign_in_url) if shown.status == Unauthenticated.status else None
         if wants_json(call.request):
             body = _error_body(shown, call, sign_in_url)
-            return _json(shown.status, body, extra)
+            answer = _json(shown.status, body, extra)
+            return attrs.evolve(answer, error=type(error).__name__)
         if again is None and shown.again and call.request.method in (b"GET", b"HEAD"):
             # An empty reference is the page's own address, which is never written out:
             # its query may hold what must not be copied around.
             again = ""
-        return self._html(
+        answer = self._html(
             "error",
             shown.status,
             call,
@@ -111,6 +113,7 @@ class Pages:
             again=again,
             who=short(who) if shown.denied and who is not None else None,
         )
+        return attrs.evolve(answer, error=type(error).__name__)
 
     def who(
         self,

@@ -18,6 +18,8 @@ import attrs
 from pomeriumd import errors
 from pomeriumd.access.decision import PLAIN
 from pomeriumd.http.gate import METHODS
+from pomeriumd.oidc import grant
+from pomeriumd.session import login
 
 OTHER = "other"
 """Stands for what has no series of its own."""
@@ -143,7 +145,8 @@ ERRORS = frozenset(
     {""}
     | {
         name
-        for name, value in vars(errors).items()
+        for module in (errors, grant, login)
+        for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, errors.PomeriumError)
     }
 )

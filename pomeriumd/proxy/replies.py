@@ -34,6 +34,7 @@ class Replies:
         """Give an answer, with the header fields that the settings ask for."""
         given = {name for name, _ in answer.fields}
         more = [field for field in self.headers if field[0] not in given]
+        exchange.error = exchange.error or answer.error
         exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)))
 
     def fail(self, exchange: Exchange, error: BaseException) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.web.server import NOT_DONE_YET
 
+from pomeriumd.daemon.cells import Reading
 from tests.support.browser import APP, Browser, SignInCase
 from tests.support.logged import Logged
 from tests.support.provider import status
@@ -78,6 +79,21 @@ class DownTests(FaultCase):
         script = self.browser.script()
         self.assertEqual(script.status, 401)
         self.assertIn(b"sign_in_url", script.body)
+
+    def test_it_is_counted(self) -> None:
+        """A sign-in that fails for the provider is an error in the access line and the metrics."""
+        for _ in range(59):
+            self.clock.advance(MINUTE)
+            self.works()
+        self.clock.advance(MINUTE)
+        self.browser.follow()
+        self.assertEqual(self.rig.logged[-1].error, "ProviderError")
+        errors = {
+            labels[-1]
+            for (family, labels), numbers in Reading(self.rig.front.tally.memory)
+            if family == "exchange" and numbers[0]
+        }
+        self.assertIn("ProviderError", errors)
 
     def test_when_it_returns(self) -> None:
         """The very next page view works, with no login."""

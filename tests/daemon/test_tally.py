@@ -15,6 +15,7 @@ from pomeriumd.daemon import series
 from pomeriumd.daemon.cells import Reading
 from pomeriumd.daemon.series import DURATION, FAMILIES, REQUEST_SIZE, RESPONSE_SIZE, UPSTREAM
 from pomeriumd.daemon.tally import Tally, destination
+from pomeriumd.errors import PomeriumError
 from pomeriumd.settings.model import UpstreamURL
 from tests.support.exchanges import compiled, ended
 from tests.support.laws import examples
@@ -248,6 +249,17 @@ class WireTests(SynchronousTestCase):
 
 class WordTests(SynchronousTestCase):
     """The words that are counted are those that the code says."""
+
+    def test_every_error_of_the_daemon_is_known(self) -> None:
+        """Whatever class of ours ends an exchange has its label."""
+        kinds, names = [PomeriumError], set()
+        while kinds:
+            kind = kinds.pop()
+            kinds += kind.__subclasses__()
+            if not kind.__module__.startswith(("pomeriumd.cli", "tests")):
+                names.add(kind.__name__)
+        self.assertIn("Unconfirmed", names)
+        self.assertLessEqual(names, series.ERRORS)
 
     def test_every_decision_is_known(self) -> None:
         """What the way of a request writes into `exchange.decision` has its label."""

@@ -138,8 +138,13 @@ class AlertTests(SynchronousTestCase):
     def test_sign_in_fails(self) -> None:
         """A provider that is down; not an application that is."""
         alert = "PomeriumSignInFails"
-        self.goes_off({requests("", 503, ""): "0+10x30"}, alert)
-        self.is_quiet({requests("a", 503): "0+10x30", requests("", 400, ""): "0+10x30"}, alert)
+        failed, wrong = (
+            f'pomerium_errors_total{{{JOB},kind="{kind}"}}'
+            for kind in ("ProviderError", "LoginFailed")
+        )
+        self.goes_off({failed: "0+10x30"}, alert)
+        self.is_quiet({failed: "0+1x30", wrong: "0+10x30"}, alert)
+        self.is_quiet({requests("a", 503): "0+10x30"}, alert)
 
     def test_full(self) -> None:
         """A port that is full, or nearly so for long."""
