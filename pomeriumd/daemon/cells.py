@@ -12,12 +12,13 @@ must not take the reader with it.
 from __future__ import annotations
 
 import fcntl
-import json
 import mmap
 import os
 import struct
 import zlib
 from collections.abc import Iterator
+
+import orjson
 
 SIZE = 8 << 20
 """Bytes of one memory. What is not written to takes none."""
@@ -108,7 +109,7 @@ class Cells:
             The first one; None when there is no room for them.
         """
         first = self._next
-        octets = json.dumps([*series, first, size]).encode("ascii")
+        octets = orjson.dumps([*series, first, size])
         end = self._end + _HEAD.size + len(octets)
         if end > _CELLS_AT or first + size > CELLS:
             return None
@@ -165,7 +166,7 @@ class Reading:
 def _entry(octets: bytes) -> tuple[Series, int, int] | None:
     """Return a series, its first cell and the one behind its last; None for nonsense."""
     try:
-        name, labels, first, size = json.loads(octets)
+        name, labels, first, size = orjson.loads(octets)
         series = (str(name), tuple([str(label) for label in labels]))
         first, end = int(first), int(first) + int(size)
     except (ValueError, TypeError, OverflowError, RecursionError):
