@@ -8,18 +8,24 @@ from typing import Any
 import attrs
 from twisted.internet import tcp
 from twisted.internet.interfaces import (
+    IAddress,
     IConnector,
     IDelayedCall,
     IHostnameResolver,
     IListeningPort,
+    IProtocol,
     IReactorPluggableNameResolver,
     IReactorTCP,
     IReactorTime,
 )
 from twisted.internet.protocol import ClientFactory, ServerFactory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pomeriumd.net.transport import PlainClient
+
+_NO_MORE: ClientFactory[Any] = ClientFactory()
+"""Stands for a factory that has done its work."""
 
 
 class Connector(tcp.Connector):
@@ -27,6 +33,17 @@ class Connector(tcp.Connector):
 
     def _makeTransport(self) -> PlainClient:
         return PlainClient(self.host, self.port, self.bindAddress, self, self.reactor)
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        """Build it, and let go of who did: it holds the connection, which holds us."""
+        protocol = super().buildProtocol(addr)
+        self.factory = _NO_MORE
+        return protocol
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Let go of the connection: a circle would wait for the garbage collector."""
+        super().connectionLost(reason)
+        self.transport = None
 
 
 @implementer(IReactorTCP, IReactorTime, IReactorPluggableNameResolver)

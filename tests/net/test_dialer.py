@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import weakref
 from typing import Any
 
 from twisted.internet import error
@@ -87,6 +89,21 @@ class DialTests(SynchronousTestCase):
         self.assertIs(real.nameResolver, names)
         dialer.listenTCP(80, Factory())  # type: ignore[arg-type]  # as far as used
         self.assertEqual(len(real.tcpServers), 1)
+
+    def test_nothing_waits_for_the_collector(self) -> None:
+        """All that was needed to connect is freed as soon as the connection has ended."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        reactor, protocol, there = self.connected()
+        transport = protocol.transport
+        assert isinstance(transport, PlainClient)
+        gone = [weakref.ref(each) for each in (transport, transport.connector)]
+        del transport
+        there.close()
+        reactor.turns(2)
+        protocol.transport = None
+        self.assertEqual([ref() for ref in gone], [None, None])
 
     def test_connects_with_ours(self) -> None:
         """The transport writes at once, without delay, and leaves no timer behind."""
