@@ -37,17 +37,17 @@ SCALES = [
 
 
 def route(number: int, port: int) -> dict[str, Any]:
-    """Return one of many: every second one is public, every fifth has TLS to its upstream."""
+    """Return one of many: every second one is public, every tenth has TLS to its upstream."""
     host = f"r{number}.example.test"
     if not number % 2:
         return public(port, host)
-    here = "https://127.0.0.1:9443" if not number % 5 else f"http://127.0.0.1:{port}"
+    secured = {"to": "https://127.0.0.1:9443", "tls_server_name": f"r{number}.internal"}
     return {
         "from": f"https://{host}",
-        "to": here,
+        "to": f"http://127.0.0.1:{port}",
         "allowed_users": [f"user{number}.{at}@example.com" for at in range(5)],
         "allowed_groups": [f"group{number % 100}", "staff"],
-        "tls_server_name": f"r{number}.internal",
+        **(secured if not number % 5 else {}),
     }
 
 
@@ -159,6 +159,7 @@ def test_reload(tmp_path: Path, scale: Scale, routes: list[dict[str, Any]]) -> N
             f"  {window}: stall of each worker",
             longest_ms=" ".join(f"{each[window]['max_ms']:.1f}" for each in pinged["workers"]),
             p99_ms=" ".join(f"{each[window]['p99_ms']:.1f}" for each in pinged["workers"]),
+            ran_ms=" ".join(f"{each[window]['ran_ms']:.1f}" for each in pinged["workers"]),
             callers_p99_ms=came["windows"][window]["p99_ms"],
             **more,
         )

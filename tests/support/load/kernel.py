@@ -63,6 +63,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(words[11]) + int(words[12])) * _TICK
 
 
+def ran_seconds(pid: int) -> float:
+    """Return how long its first thread has run, to the nanosecond; see proc_pid_schedstat(5)."""
+    return int((PROC / str(pid) / "schedstat").read_text().split()[0]) / 1e9
+
+
 def waited_seconds(pid: int) -> float:
     """Return how long it was ready to run while others had the processor."""
     return int((PROC / str(pid) / "schedstat").read_text().split()[1]) / 1e9
@@ -78,12 +83,15 @@ def memory(pid: int, name: str) -> int:
 
 
 def descriptors(pid: int) -> Counter[str]:
-    """Return how many it has open of each kind: ``tcp``, ``socket``, ``pipe``, a file's path ..."""
-    tcp = {inode for _, _, inode in _tcp()}
+    """Return how many it has open of each kind: ``tcp``, ``unix``, ``pipe``, a file's path ..."""
+    lines = (PROC / "net" / "unix").read_text().splitlines()[1:]
+    unix = {line.split()[6] for line in lines}
     found: Counter[str] = Counter()
     for said in _links(pid):
         kind, _, inode = said.partition(":[")
-        found["tcp" if inode.rstrip("]") in tcp else kind] += 1
+        if kind == "socket":
+            kind = "unix" if inode.rstrip("]") in unix else "tcp"
+        found[kind] += 1
     return found
 
 

@@ -1,7 +1,9 @@
 """
 Asks each worker every two milliseconds, a program: ``pings PORT CA PID...``.
 
-It notes how long answers take: a worker whose loop is held up answers when it is let go. The
+It notes how long answers take: a worker whose loop is held up answers when it is let go. On a
+busy machine it waits for a processor as well; so it is also noted how long the worker ran while
+one answer was waited for, which is how long its loop was held up on a machine of its own. The
 ends of its windows are as in ``callers``; so is its first word.
 """
 
@@ -13,11 +15,16 @@ import time
 from collections import defaultdict
 from typing import Any
 
+from tests.support.load import kernel
 from tests.support.load.callers import FIRST, figures, say
 from tests.support.load.each import Each, status_of
 from tests.support.load.wire import HOST, Reader
 
 PACE = 0.002
+
+
+def _by_worker_and_window() -> dict[int, dict[str, list[float]]]:
+    return defaultdict(lambda: defaultdict(list))
 
 
 class Pings:
@@ -26,7 +33,8 @@ class Pings:
     def __init__(self) -> None:
         self.window = FIRST
         self.over = threading.Event()
-        self.took: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.took = _by_worker_and_window()
+        self.ran = _by_worker_and_window()
         self.failed = 0
 
     def run(self, pid: int, reader: Reader) -> None:
@@ -34,9 +42,10 @@ class Pings:
         try:
             while not self.over.wait(PACE):
                 window = self.window
-                began = time.perf_counter()
+                began, ran = time.perf_counter(), kernel.ran_seconds(pid)
                 status = status_of(reader, HOST, "/ping")
                 self.took[pid][window].append(time.perf_counter() - began)
+                self.ran[pid][window].append(kernel.ran_seconds(pid) - ran)
                 self.failed += status != 200
         except Exception:
             self.failed += 1
@@ -47,8 +56,14 @@ class Pings:
         return {
             "failed": self.failed,
             "workers": [
-                {window: figures(sorted(each)) for window, each in took.items()}
-                for took in self.took.values()
+                {
+                    window: {
+                        **figures(sorted(took)),
+                        "ran_ms": 1000 * max(self.ran[pid][window]),
+                    }
+                    for window, took in windows.items()
+                }
+                for pid, windows in self.took.items()
             ],
         }
 
