@@ -20,7 +20,7 @@ OFFERS = 4
 
 class Recent(Generic[K, V]):
     """
-    Remembers values that can be worked out again; never None.
+    Remembers values that can be worked out again, and come out the same; never None.
 
     A key's first offer is only noted: what comes once takes no room and pushes nothing out,
     whoever sends it and however much of it. (Of two keys with one hash, the second is kept
