@@ -104,7 +104,8 @@ class Report:
         generation, last = self._reloading.generation, self._reloading.last
         seats = self._servants.seats
         pids = {f"worker-{seat.number}": seat.pid for seat in seats if seat.pid}
-        if os.getpid() not in pids.values():
+        alone = os.getpid() in pids.values()
+        if not alone:
             pids["supervisor"] = os.getpid()
         return Facts(
             version=pomeriumd.__version__,
@@ -117,7 +118,8 @@ class Report:
             reload_failures=self._reloading.refusals,
             workers=Counter(seat.state for seat in seats),
             restarts=self._servants.restarts,
-            lines_dropped=self._lines.dropped,
+            # Whoever serves by itself has one log, and has written that down already.
+            lines_dropped=0 if alone else self._lines.dropped,
             processes={name: use_of(pid) for name, pid in pids.items()},
         )
 
