@@ -67,6 +67,7 @@ class Authenticate:
         now: seconds since the epoch.
         random: returns that many unpredictable bytes.
         origin_known: says whether a route has this scheme, host and port.
+        forget: is told the id of each session that is signed out.
     """
 
     _site: AuthenticateSite
@@ -78,6 +79,7 @@ class Authenticate:
     _now: Callable[[], float]
     _random: Callable[[int], bytes]
     _origin_known: Callable[[str, str, int], bool]
+    _forget: Callable[[str], None]
     _sessions: OwnSessions = attrs.field(init=False)
     _sign_outs: SignOuts = attrs.field(init=False)
     _by_path: Mapping[bytes, tuple[tuple[bytes, ...], Page]] = attrs.field(init=False)
@@ -116,6 +118,7 @@ class Authenticate:
             goals=goals,
             now=self._now,
             random=self._random,
+            forget=self._forget,
         )
         self._by_path = {
             SIGN_IN.encode("ascii"): (_READ, lambda _, call: sign_ins.sign_in(call)),

@@ -57,6 +57,7 @@ class SignOuts:
         goals: where the page after it may lead.
         now: seconds since the epoch.
         random: returns that many unpredictable bytes.
+        forget: is told the id of each session that is signed out: what it has open ends.
     """
 
     site: AuthenticateSite
@@ -70,6 +71,7 @@ class SignOuts:
     goals: Goals
     now: Callable[[], float]
     random: Callable[[int], bytes]
+    forget: Callable[[str], None]
 
     async def sign_out(self, call: Call) -> Answer:
         """
@@ -125,6 +127,8 @@ class SignOuts:
             *self.logins.clear(pairs),
             *self.trail.clear(pairs),
         ]
+        if own is not None:
+            self.forget(own.id)
         onward = None if own is None else await self._end_at_provider(own, home)
         if onward is None or wants_json(call.request):
             page = self.pages.signed_out(

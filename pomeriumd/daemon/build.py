@@ -146,6 +146,7 @@ def building(
         now=world.now,
         random=world.random,
         origin_known=routes.origin_known,
+        forget=sessions.memory.signed_out.add,
     )
     generation = Generation(
         routes=routes,

@@ -84,10 +84,9 @@ class Sweep(Service):
 
     def _sweep(self) -> Pieces[None]:
         yield from self._front.freeing()
-        streams = yield from self._streams()
+        streams, ids = yield from self._streams()
         here = self._front.generation
         sessions = here.sessions
-        ids = {stream.known.session.id for stream in streams if stream.known is not None}
         freshest = yield from sessions.freshest(ids)
         signed_out = frozenset(sessions.memory.signed_out)
         left = 0
@@ -105,10 +104,11 @@ class Sweep(Service):
         sessions.memory.signed_out.difference_update(self._signed_out)
         self._signed_out = signed_out
 
-    def _streams(self) -> Pieces[list[Exchange]]:
-        """Return the exchanges with an upstream that have lasted for more than one sweep."""
+    def _streams(self) -> Pieces[tuple[list[Exchange], set[str]]]:
+        """Return the exchanges with an upstream that are older than a sweep, and their sessions."""
         begun = self._front.clock() - SWEEP_SECONDS
-        streams = []
+        streams: list[Exchange] = []
+        ids: set[str] = set()
         for count, connection in enumerate(tuple(self._front.connections), 1):
             exchange = connection.exchange
             if (
@@ -118,9 +118,11 @@ class Sweep(Service):
                 and not exchange.over
             ):
                 streams.append(exchange)
+                if exchange.known is not None:
+                    ids.add(exchange.known.session.id)
             if not count % SOME:
                 yield
-        return streams
+        return streams, ids
 
     def _judged(
         self,

@@ -141,6 +141,7 @@ class World(TestCase):
         """Begin with an empty browser."""
         self.time = BEGAN
         self.provider = FakeProvider()
+        self.forgotten: list[str] = []
         self.site = AuthenticateSite(
             origin=AUTH, callback_path="/oauth2/callback", shape=SHAPE, limits=SessionLimits()
         )
@@ -156,6 +157,7 @@ class World(TestCase):
             own_keys=OWN,
             provider=self.provider,
             renewals=Renewals(provider=self.provider, now=lambda: self.time),
+            forget=self.forgotten.append,
             pages=Pages(),
             now=lambda: self.time,
             random=os.urandom,
@@ -412,6 +414,7 @@ class LinkTests(World):
             own_keys=OWN,
             provider=self.provider,
             renewals=Renewals(provider=self.provider, now=lambda: self.time),
+            forget=self.forgotten.append,
             pages=Pages(),
             now=lambda: self.time,
             random=os.urandom,
@@ -722,6 +725,15 @@ class SignOutTests(World):
         self.assertIn(b"60 minutes", answer.body)
         self.assertEqual(self.own, {})
         self.assertEqual(self.provider.asked[-2:], ["revoke r1", "logout id-t0ken"])
+
+    def test_what_is_open_ends(self) -> None:
+        """Whoever acts tells the id of the session, so that its streams end here."""
+        first = self.signed_in()
+        self.post(self.form())
+        second = self.signed_in()
+        self.call(self.link(second))
+        self.post("x")
+        self.assertEqual(self.forgotten, [first.id, second.id])
 
     def test_post_without_its_token(self) -> None:
         """A form of a stranger's page is refused, and so is another session's token."""
