@@ -41,7 +41,7 @@ from pomeriumd.net.names import resolver
 from pomeriumd.net.port import Port
 from pomeriumd.net.server import ServerConnections
 from pomeriumd.net.upstreams import Upstreams
-from pomeriumd.net.verify import HTTPSPolicy
+from pomeriumd.net.verify import HTTPSPolicy, system_trust
 from pomeriumd.oidc.agent import provider_agent
 from pomeriumd.pieces import Pieces
 from pomeriumd.proxy.path import Edge
@@ -161,6 +161,9 @@ class Serving:
         )
         clients = share(settings.max_connections, self._workers)
         provide(needed(clients, each, built.endpoints.keys()))
+        # Read while nobody waits: the first sign-in, or a reload that brings the first peer with
+        # TLS, would stop everybody for the 20 ms that it takes.
+        system_trust()
         gc.collect()
         leave_alone()
 
