@@ -44,6 +44,12 @@ class Listen(Command):
     errors = {CannotServe: b"CANNOT_SERVE"}  # noqa: RUF012
 
 
+class SignedOut(Command):
+    """A session was signed out: what it has open is to end. From a worker, and to the others."""
+
+    arguments = [(b"session", Unicode())]  # noqa: RUF012
+
+
 class Ping(Command):
     """Say that you are there."""
 

@@ -11,6 +11,7 @@ import gc
 import os
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -76,6 +77,8 @@ class Serving:
     _tally: Tally
     _workers: int = 1
     _board: Board | None = None
+    tell_signed_out: Callable[[str], object] = attrs.field(default=lambda _: None, init=False)
+    """Tells other processes that a session was signed out here."""
     _world: World = attrs.field(init=False)
     _limits: Limits = attrs.field(factory=Limits, init=False)
     _deadlines: Deadlines = attrs.field(init=False)
@@ -215,7 +218,7 @@ class Serving:
         if self._observing is not None:
             self._observing.port = port
             return
-        self._sweep = Sweep(front, self._reactor)
+        self._sweep = Sweep(front, self._reactor, self.tell_signed_out)
         self._sweep.startService()
         self._observing = Observing(
             tally=self._tally,
@@ -227,6 +230,11 @@ class Serving:
             streams=self._streams,
         )
         self._observing.startService()
+
+    def signed_out(self, session: str) -> None:
+        """End what a session has open that another process has signed out."""
+        if self._sweep is not None:
+            self._sweep.signed_out(session)
 
     def _streams(self) -> int:
         return 0 if self._sweep is None else self._sweep.open

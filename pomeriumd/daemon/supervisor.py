@@ -25,7 +25,16 @@ from twisted.protocols.amp import Command
 from twisted.python.failure import Failure
 
 from pomeriumd.daemon.listeners import Listener
-from pomeriumd.daemon.messages import CannotServe, Discard, Drain, Listen, Ping, Prepare, Serve
+from pomeriumd.daemon.messages import (
+    CannotServe,
+    Discard,
+    Drain,
+    Listen,
+    Ping,
+    Prepare,
+    Serve,
+    SignedOut,
+)
 from pomeriumd.daemon.servants import (
     DRAIN_SECONDS,
     RESTING,
@@ -104,7 +113,10 @@ Step = Callable[["Place", Process], Awaitable[None]]
 Ended = Callable[[Process, str], None]
 """Is told that a process has ended, and how."""
 
-Start = Callable[[int, Ended], Process]
+SignedOutAt = Callable[[Process, str], None]
+"""Is told that a process has signed out a session."""
+
+Start = Callable[[int, Ended, SignedOutAt], Process]
 """Starts a process for a place. Raises OSError if the system has none."""
 
 
@@ -162,7 +174,7 @@ class Supervisor(Service):
         place.silent = place.generation = 0
         self._enters(place, STARTING)
         try:
-            place.process = self._start(place.number, self._ended)
+            place.process = self._start(place.number, self._ended, self._signed_out)
         except OSError as error:
             self._log.error(
                 "worker {number} cannot be started: {why}; is there memory and room for another"
@@ -301,6 +313,12 @@ class Supervisor(Service):
 
     def _alive(self) -> list[Process]:
         return [place.process for place in self._places if place.process is not None]
+
+    def _signed_out(self, process: Process, session: str) -> None:
+        """Tell all but the one who told us."""
+        for other in self._alive():
+            if other is not process:
+                other.call(SignedOut, session=session).addErrback(lambda _: None)
 
     # What a reload asks for: ``reload.Servants``
 

@@ -8,7 +8,7 @@ generation or the session that denies it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.application.service import Service
@@ -44,15 +44,23 @@ class Sweep(Service):
 
     ``open`` is how many streams the last sweep left: exchanges with an upstream that were older
     than ``SWEEP_SECONDS``.
+
+    Args:
+        front: has the connections.
+        clock: for the next sweep.
+        tell: is told each session that was signed out here, once.
     """
 
     _front: Front
     _clock: IReactorTime
+    _tell: Callable[[str], object] = lambda _: None
     open: int = 0
     _next: IDelayedCall | None = None
     _work: Deferred[None] | None = None
     _signed_out: frozenset[str] = frozenset()
     """Those that one sweep has gone by already."""
+    _elsewhere: set[str] = attrs.Factory(set)
+    """Those of them that another process told us of."""
     _log = Logger()
 
     def startService(self) -> None:
@@ -68,6 +76,11 @@ class Sweep(Service):
             self._next = None
         if self._work is not None:
             self._work.cancel()
+
+    def signed_out(self, session: str) -> None:
+        """Take note that another process has signed out a session."""
+        self._elsewhere.add(session)
+        self._front.generation.sessions.memory.signed_out.add(session)
 
     def _begin(self) -> None:
         self._next = self._clock.callLater(SWEEP_SECONDS, self._begin)
@@ -89,6 +102,8 @@ class Sweep(Service):
         sessions = here.sessions
         freshest = yield from sessions.freshest(ids)
         signed_out = frozenset(sessions.memory.signed_out)
+        for session in signed_out - self._signed_out - self._elsewhere:
+            self._tell(session)
         left = 0
         for count, stream in enumerate(streams, 1):
             if not stream.over:
@@ -103,6 +118,7 @@ class Sweep(Service):
         # A stream that was too young for this sweep is old enough for the next.
         sessions.memory.signed_out.difference_update(self._signed_out)
         self._signed_out = signed_out
+        self._elsewhere &= signed_out | sessions.memory.signed_out
 
     def _streams(self) -> Pieces[tuple[list[Exchange], set[str]]]:
         """Return the exchanges with an upstream that are older than a sweep, and their sessions."""

@@ -38,7 +38,7 @@ from pomeriumd.daemon.reload import Reloading
 from pomeriumd.daemon.report import Report
 from pomeriumd.daemon.secret_file import Owner, shared_root
 from pomeriumd.daemon.serving import Serving, world_of
-from pomeriumd.daemon.supervisor import Ended, Supervisor
+from pomeriumd.daemon.supervisor import Ended, SignedOutAt, Supervisor
 from pomeriumd.daemon.tally import Tally
 from pomeriumd.daemon.watch import Watch
 from pomeriumd.daemon.worker_process import WorkerProcess
@@ -225,7 +225,7 @@ def _supervised(
 
     board: list[int] = []
 
-    def start(number: int, ended: Ended) -> WorkerProcess:
+    def start(number: int, ended: Ended, signed_out: SignedOutAt) -> WorkerProcess:
         if not board:  # only now: there is no descriptor before twistd goes into the background
             board.append(memory())
 
@@ -236,7 +236,9 @@ def _supervised(
 
         numbers = ledger.open(number)
         try:
-            process = WorkerProcess(number, options, numbers, board[0], observer.relay, closed)
+            process = WorkerProcess(
+                number, options, numbers, board[0], observer.relay, closed, signed_out
+            )
             process.start(reactor, inherited)
         finally:
             os.close(numbers)

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 from pomeriumd.daemon.lines import Descriptor
 from pomeriumd.daemon.logs import LineObserver
-from pomeriumd.daemon.messages import Discard, Drain, Listen, Ping, Prepare, Serve
+from pomeriumd.daemon.messages import Discard, Drain, Listen, Ping, Prepare, Serve, SignedOut
 from pomeriumd.daemon.reactor import install
 from pomeriumd.daemon.servants import DRAIN_SECONDS
 from pomeriumd.daemon.worker_process import BOARD, LINK, NUMBERS
@@ -95,6 +95,16 @@ class Servant(AMP):
         self._serving.listen(name, socket)
         return {}
 
+    @SignedOut.responder
+    def signed_out(self, session: str) -> Nothing:
+        """End what a session has open that another worker has signed out."""
+        self._serving.signed_out(session)
+        return {}
+
+    def tell(self, session: str) -> None:
+        """Tell the others that a session was signed out here."""
+        self.callRemote(SignedOut, session=session).addErrback(lambda _: None)
+
     @Ping.responder
     def ping(self) -> Nothing:
         """Be there."""
@@ -157,7 +167,9 @@ def main() -> None:
         board=Board(BOARD, options.number),
     )
     end = End(reactor)
-    factory = Factory.forProtocol(lambda: Servant(serving, end))
+    servant = Servant(serving, end)
+    serving.tell_signed_out = servant.tell
+    factory = Factory.forProtocol(lambda: servant)
     factory.noisy = False
     reactor.adoptStreamConnection(LINK, socket.AF_UNIX, factory)
     for descriptor in (LINK, NUMBERS, BOARD):

@@ -23,6 +23,8 @@ from twisted.logger import Logger
 from twisted.protocols.amp import AMP, Command
 from twisted.python.failure import Failure
 
+from pomeriumd.daemon.messages import SignedOut
+
 MODULE = "pomeriumd.daemon.worker"
 
 LINK, NUMBERS, BOARD = 3, 4, 5
@@ -70,6 +72,25 @@ class Whole:
             self._take(part + b"\n")
 
 
+class Line(AMP):
+    """
+    Our end of the line to a worker.
+
+    Args:
+        signed_out: is told each session that the worker has signed out.
+    """
+
+    def __init__(self, signed_out: Callable[[str], object]) -> None:
+        super().__init__()
+        self._signed_out = signed_out
+
+    @SignedOut.responder
+    def signed_out(self, session: str) -> dict[str, object]:
+        """Tell of it."""
+        self._signed_out(session)
+        return {}
+
+
 class WorkerProcess(ProcessProtocol):
     """
     A process that serves.
@@ -81,6 +102,7 @@ class WorkerProcess(ProcessProtocol):
         board: descriptor of the board.
         lines: takes whole lines for the log.
         ended: is told, once, when the process is gone and all that it wrote has been read.
+        signed_out: is told each session that it has signed out.
     """
 
     _log = Logger()
@@ -93,6 +115,7 @@ class WorkerProcess(ProcessProtocol):
         board: int,
         lines: Callable[[bytes], None],
         ended: Callable[[WorkerProcess, str], None],
+        signed_out: Callable[[WorkerProcess, str], None],
     ) -> None:
         self.number = number
         self.pid = 0
@@ -100,7 +123,7 @@ class WorkerProcess(ProcessProtocol):
         self._options = {"number": number, **options}
         self._given = {NUMBERS: numbers, BOARD: board}
         self._ended = ended
-        self._link = AMP()
+        self._link = Line(lambda session: signed_out(self, session))
         self._pipes = {1: Whole(lines), 2: Whole(self._say)}
         self._said = 0
 

@@ -15,7 +15,16 @@ from twisted.protocols.amp import Command
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.listeners import BOUND, MAIN, Listener
-from pomeriumd.daemon.messages import CannotServe, Discard, Drain, Listen, Ping, Prepare, Serve
+from pomeriumd.daemon.messages import (
+    CannotServe,
+    Discard,
+    Drain,
+    Listen,
+    Ping,
+    Prepare,
+    Serve,
+    SignedOut,
+)
 from pomeriumd.daemon.servants import DRAIN_SECONDS, RESTING, SERVING, STARTING
 from pomeriumd.daemon.supervisor import (
     LONG_LIFE,
@@ -25,6 +34,7 @@ from pomeriumd.daemon.supervisor import (
     SILENT_ROUNDS,
     STOP_SECONDS,
     Ended,
+    SignedOutAt,
     Supervisor,
     rest,
 )
@@ -41,6 +51,7 @@ class FakeWorker:
     number: int
     pid: int
     ended: Ended
+    signed_out: SignedOutAt
     told: list[tuple[type[Command], dict[str, Any]]] = attrs.Factory(list)
     silent: bool = False
     """It answers nothing."""
@@ -112,11 +123,11 @@ class SupervisorCase(SynchronousTestCase):
         self.addCleanup(self.socket.close)
         self.listener = Listener(MAIN, self.socket, BOUND, Address("", 443))
 
-    def start(self, number: int, ended: Ended) -> FakeWorker:
+    def start(self, number: int, ended: Ended, signed_out: SignedOutAt) -> FakeWorker:
         """Start one."""
         if self.no_process:
             raise OSError(11, "Resource temporarily unavailable")
-        self.made.append(FakeWorker(number, 1000 + len(self.made), ended, **self.next))
+        self.made.append(FakeWorker(number, 1000 + len(self.made), ended, signed_out, **self.next))
         return self.made[-1]
 
     def begin(self) -> Deferred[None]:
@@ -216,6 +227,13 @@ class LifeTests(SupervisorCase):
             worker.open.pop().callback({})
             self.rounds(1)
         self.assertFalse(worker.killed)
+
+    def test_a_sign_out_reaches_the_others(self) -> None:
+        """What one worker signs out all others hear of, and it is not told back."""
+        self.begin()
+        self.made[1].signed_out(self.made[1], "id-1")
+        heard = [[a for c, a in worker.told if c is SignedOut] for worker in self.made]
+        self.assertEqual(heard, [[{"session": "id-1"}], []])
 
     def test_no_process_to_be_had(self) -> None:
         """A start that the system refuses is tried again."""

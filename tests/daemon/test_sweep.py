@@ -280,6 +280,26 @@ class SessionTests(SweepCase):
             self.assertEqual(self.ended(stream), [True])
             self.assertEqual(self.reasons(), ["signed-out"])
 
+    def test_the_other_processes_hear_of_it(self) -> None:
+        """Each sign-out is told once, in time for them to act within five seconds."""
+        self.start(BOTH)
+        self.sign_out()
+        self.rig.pass_time(2.5)
+        self.assertEqual(self.rig.told, ["alice"])
+        self.rig.pass_time(20)
+        self.assertEqual(self.rig.told, ["alice"])
+
+    def test_a_sign_out_elsewhere(self) -> None:
+        """It ends the streams here, and is not told back."""
+        self.start(BOTH)
+        alice, bob = self.websocket(), self.websocket(BOB)
+        self.rig.pass_time(3)
+        self.rig.sweep.signed_out("alice")
+        self.assertEqual(self.ended(alice, bob), [True, False])
+        self.rig.pass_time(20)
+        self.assertEqual(self.rig.told, [])
+        self.assertEqual(self.rig.front.generation.sessions.memory.signed_out, set())
+
     def test_somebody_who_signs_in_again(self) -> None:
         """A new sign-in is another session: its streams stay."""
         self.start(BOTH)

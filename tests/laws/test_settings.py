@@ -107,7 +107,6 @@ NEEDED: dict[str, st.SearchStrategy[Any]] = {
 MORE: dict[str, st.SearchStrategy[Any]] = {
     "services": st.just("all"),
     "workers": st.integers(1, 64),
-    "metrics_address": st.sampled_from(["127.0.0.1:9090", "[::1]:9091"]),
     "address": st.sampled_from([":443", "127.0.0.1:8443", "[::1]:1"]),
     "metrics_address": st.sampled_from([":9902", "127.0.0.1:9902", "[::1]:0"]),
     "trusted_proxies": st.lists(

@@ -104,7 +104,9 @@ class Rig:
 
     def sweeps(self) -> None:
         """Have the streams decided again every two seconds from now on."""
-        self.sweep = Sweep(self.front, self.clock)
+        self.told: list[str] = []
+        """Sessions that the other processes were told of."""
+        self.sweep = Sweep(self.front, self.clock, self.told.append)
         self.sweep.startService()
 
     def reload(self, *routes: RouteSettings, **more: Any) -> None:
