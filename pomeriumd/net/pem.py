@@ -33,13 +33,16 @@ def read_pair(chain_pem: bytes, key_pem: bytes) -> tuple[list[x509.Certificate],
     """
     Return a chain and the key to its first certificate.
 
+    Whether the numbers of an RSA key are what they have to be was found when the settings were
+    checked, in a process that serves nobody: it takes 40 ms for 2048 bits, 270 ms for 4096.
+
     Raises:
         ValueError: they cannot be read, or do not belong together; nothing of the key is
             in the text.
     """
     chain = read_certificates(chain_pem)
     try:
-        key = load_pem_private_key(key_pem, password=None)
+        key = load_pem_private_key(key_pem, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         raise ValueError("the key has a passphrase, want one without") from None
     except (ValueError, UnsupportedAlgorithm):

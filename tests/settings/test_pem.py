@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -55,6 +55,22 @@ class PEMTests(SynchronousTestCase):
         self.refuses(
             pem.private_key, pem_key(passphrase=b"x"), "has a passphrase; want a key without one"
         )
+
+    def test_a_key_whose_numbers_do_not_fit(self) -> None:
+        """An RSA key that would give wrong signatures is found here: nobody looks again."""
+        good = rsa.generate_private_key(65537, 2048).private_numbers()
+        for other in (
+            {"d": good.d + 2},
+            {"dmp1": good.dmp1 ^ 2},
+        ):
+            numbers = {
+                name: getattr(good, name) for name in ("p", "q", "d", "dmp1", "dmq1", "iqmp")
+            }
+            bad = rsa.RSAPrivateNumbers(
+                **{**numbers, **other}, public_numbers=good.public_numbers
+            ).private_key(unsafe_skip_rsa_key_validation=True)
+            octets = bad.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            self.refuses(pem.private_key, octets, "holds no private key that can be read")
 
     def test_signing_key_is_p256(self) -> None:
         """The assertion is ES256, so no other key will do."""
