@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -66,6 +66,7 @@ class Observing(Service):
     _next: IDelayedCall | None = attrs.field(default=None, init=False)
     _pools: Iterator[tuple[Peer, _Pool]] | None = attrs.field(default=None, init=False)
     _sums: dict[int, list[int]] = attrs.field(factory=dict, init=False)
+    _pooled: dict[str, int] = attrs.field(factory=lambda: _over_all([]), init=False)
 
     def startService(self) -> None:
         """Look now, and each second."""
@@ -94,6 +95,7 @@ class Observing(Service):
                 "streams": self._streams(),
                 "sessions": self._front.generation.sessions.remembered,
                 "accept_paused": port.paused,
+                **self._pooled,
             }
         )
         self._tally.set_since(
@@ -118,3 +120,10 @@ class Observing(Service):
         if len(pools) < POOLS:
             self._pools = None
             self._tally.set_upstreams(self._sums)
+            self._pooled = _over_all(self._sums.values())
+
+
+def _over_all(pools: Iterable[Sequence[int]]) -> dict[str, int]:
+    """Return what connections to all upstreams together do, as NOW names it."""
+    sums = (sum(counts) for counts in zip(*pools, strict=True))
+    return {f"upstream_{what}": next(sums, 0) for what in POOL}

@@ -92,7 +92,7 @@ class Report:
             connections=now["connections"],
             streams=now["streams"],
             sessions=now["sessions"],
-            upstream=UpstreamStatus(**{name: now[name] for name in POOL}),
+            upstream=UpstreamStatus(**{what: now[f"upstream_{what}"] for what in POOL}),
         )
 
     def metrics(self) -> Iterator[bytes]:

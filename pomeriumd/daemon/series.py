@@ -66,18 +66,6 @@ UPSTREAM = Histogram(0, MILLISECONDS)
 """From a request's first byte to the upstream to the head of its answer; a row of its own,
 since a route may come to lead somewhere else."""
 
-NOW = (
-    "connections",
-    "connections_limit",
-    "streams",
-    "sessions",
-    "accept_paused",
-)
-"""What a worker tells of its present state, in this order."""
-
-SINCE = ("handshakes_failed", "log_lines_dropped")
-"""What a worker has counted elsewhere, and writes down each second."""
-
 POOL = ("idle", "busy", "opening", "waiting")
 """What connections to an upstream do; the last are exchanges that wait for one."""
 
@@ -90,6 +78,19 @@ ROUTES = 1_000
 
 DESTINATIONS = 256
 """Upstreams whose connections are."""
+
+NOW = (
+    "connections",
+    "connections_limit",
+    "streams",
+    "sessions",
+    "accept_paused",
+    *(f"upstream_{what}" for what in POOL),
+)
+"""What a worker tells of its present state, in this order."""
+
+SINCE = ("handshakes_failed", "log_lines_dropped")
+"""What a worker has counted elsewhere, and writes down each second."""
 
 
 @attrs.frozen

@@ -150,6 +150,8 @@ class Serving:
         each = share(settings.upstream_max_connections, self._workers)
         self._rest(self._upstreams.keep(built.endpoints.keys(), each))
         self._observer.set_level(settings.log_level)
+        clients = share(settings.max_connections, self._workers)
+        provide(needed(clients, each, built.endpoints.keys()))
         if self._front is not None:
             self._front.swap(built)
             return
@@ -162,8 +164,6 @@ class Serving:
             tally=self._tally,
             run_id=secrets.token_hex(6),
         )
-        clients = share(settings.max_connections, self._workers)
-        provide(needed(clients, each, built.endpoints.keys()))
         # Read while nobody waits: the first sign-in, or a reload that brings the first peer with
         # TLS, would stop everybody for the 20 ms that it takes.
         system_trust()

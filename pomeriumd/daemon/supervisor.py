@@ -64,6 +64,10 @@ PREPARE_SECONDS = 60.0
 SERVE_SECONDS = 10.0
 """For taking one that is built into use."""
 
+SILENT, NOT_STARTED = "silent", "not started"
+USUAL = (SILENT, NOT_STARTED, ENDED_WELL, "killed by SIGKILL", "killed by SIGSEGV")
+"""What workers are replaced for."""
+
 STOP_SECONDS = 5.0
 """That workers have, beyond the time for draining, before they are killed."""
 
@@ -137,8 +141,9 @@ class Supervisor(Service):
     _clock: Any
     _now: Callable[[], float]
     _places: list[Place] = attrs.field(init=False)
-    restarts: Counter[str] = attrs.field(factory=Counter, init=False)
-    """How many were replaced, by the reason."""
+    restarts: Counter[str] = attrs.field(init=False)
+    """How many were replaced, by the reason; the usual ones are there from the start, or an alert
+    would miss the first of each."""
     _listeners: dict[str, Listener] = attrs.field(factory=dict, init=False)
     _present: tuple[int, int] = attrs.field(default=(0, -1), init=False)
     """The generation in force: its number, and the descriptor of its content."""
@@ -152,6 +157,7 @@ class Supervisor(Service):
         self._places = [Place(number) for number in range(self._count)]
         self._pings = LoopingCall(self._ask_all)
         self._pings.clock = self._clock
+        self.restarts = Counter(dict.fromkeys(USUAL, 0))
 
     # The life of workers
 
@@ -182,7 +188,7 @@ class Supervisor(Service):
                 number=place.number,
                 why=str(error),
             )
-            self._died(place, "not started")
+            self._died(place, NOT_STARTED)
             return
         Deferred.fromCoroutine(self._bring_up(place, place.process))
 
@@ -245,7 +251,7 @@ class Supervisor(Service):
             if self._all_ended is not None and not self._alive():
                 self._all_ended.callback(None)
             return
-        self._died(place, "silent" if place.silent >= SILENT_ROUNDS else how, process.pid)
+        self._died(place, SILENT if place.silent >= SILENT_ROUNDS else how, process.pid)
 
     def _died(self, place: Place, how: str, pid: int = 0) -> None:
         served = place.state == SERVING

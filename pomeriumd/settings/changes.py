@@ -26,9 +26,9 @@ MOST_SENTENCES = 50
 LONGEST_TITLE = 120
 """Characters of a route or certificate's name."""
 
-AT_START = ("services", "workers", "state_dir", "control_socket")
+AT_START = ("services", "workers", "state_dir", "control_socket", "pomerium_debug")
 """Keys that are looked at when the daemon starts and not again: what is started, where the
-secrets lie that it made, and where it is asked."""
+secrets lie that it made, where it is asked, and how its log is written."""
 
 
 def changes(before: Settings, after: Settings) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.cells import Reading
 from pomeriumd.daemon.merge import Totals
-from pomeriumd.daemon.series import FAMILIES
+from pomeriumd.daemon.series import FAMILIES, NOW
 from pomeriumd.daemon.tally import Tally
 from tests.support.exchanges import compiled, ended
 from tests.support.laws import examples
@@ -22,6 +22,7 @@ NUMBERS = {
     "streams": 0.0,
     "sessions": 1.0,
     "accept_paused": 0.0,
+    **{name: 0 for name in NOW if name.startswith("upstream_")},
 }
 
 

@@ -89,7 +89,7 @@ class ObservingTests(SynchronousTestCase):
         self.door.open, self.door.paused, self.streams = 10, True, 5
         self.lines.add(b"x" * 2_000_000)
         self.assertEqual(self.fixed()["connections"], 3)
-        self.rig.clock.advance(1)
+        self.rig.clock.pump([1, 1])
         self.assertEqual(
             self.fixed(),
             {
@@ -98,6 +98,10 @@ class ObservingTests(SynchronousTestCase):
                 "streams": 5,
                 "sessions": 1,
                 "accept_paused": 1,
+                "upstream_idle": 0,
+                "upstream_busy": 1,
+                "upstream_opening": 0,
+                "upstream_waiting": 0,
                 "handshakes_failed": 2,
                 "log_lines_dropped": 1,
             },

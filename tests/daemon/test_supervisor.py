@@ -31,6 +31,7 @@ from pomeriumd.daemon.supervisor import (
     LONGEST_REST,
     PING_SECONDS,
     PREPARE_SECONDS,
+    SILENT,
     SILENT_ROUNDS,
     STOP_SECONDS,
     Ended,
@@ -167,7 +168,7 @@ class LifeTests(SupervisorCase):
         self.clock.advance(0)
         self.assertEqual(self.states(), [SERVING, SERVING])
         self.assertEqual((self.made[2].number, self.made[2].accepts), (0, [MAIN]))
-        self.assertEqual(self.supervisor.restarts, {KILLED: 1})
+        self.assertEqual(+self.supervisor.restarts, {KILLED: 1})
         self.assertEqual([seat.restarts for seat in self.supervisor.seats], [1, 0])
 
     def test_one_that_dies_again_and_again_rests_longer(self) -> None:
@@ -207,7 +208,7 @@ class LifeTests(SupervisorCase):
         self.assertTrue(self.made[0].killed)
         self.clock.advance(0)
         self.assertEqual(self.states(), [SERVING, SERVING])
-        self.assertEqual(self.supervisor.restarts, {"silent": 1})
+        self.assertEqual(+self.supervisor.restarts, {SILENT: 1})
 
     def test_a_supervisor_that_stood_still_kills_nobody(self) -> None:
         """After an hour of its own silence it has asked once, not thousands of times."""
