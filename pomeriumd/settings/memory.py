@@ -53,7 +53,7 @@ WORKER = (
     Held(
         what="Header fields of requests, with what was worked out of them",
         most="{BLOCKS:,} blocks and {BLOCKS_SIZE:,} bytes as they came, {MOST} notes on each",
-        size=80 * MIB,
+        size=104 * MIB,
         usual=24 * MIB,
         bounds=(
             ("pomeriumd.http.request_heads.BLOCKS", 8_192),
