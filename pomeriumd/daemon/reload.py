@@ -77,6 +77,8 @@ class Reloading:
     last: Outcome | None = attrs.field(default=None, init=False)
     refusals: int = attrs.field(default=0, init=False)
     """How often new settings were refused."""
+    _former: int = attrs.field(default=-1, init=False)
+    """Content of the generation before: a worker that starts just now may still be sent it."""
     _number: int = attrs.field(default=1, init=False)
     """The last one given, also to a generation that was refused."""
     _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
@@ -169,7 +171,9 @@ class Reloading:
             since=self._now(),
             routes=read.routes,
         )
-        os.close(before.content)
+        if self._former >= 0:
+            os.close(self._former)
+        self._former = before.content
 
     def _refused(self, problems: str, changes: tuple[str, ...]) -> Outcome:
         self.refusals += 1

@@ -85,8 +85,9 @@ class Serving:
     _access: AccessLog = attrs.field(init=False)
     _upstreams: Upstreams = attrs.field(init=False)
     _front: Front | None = attrs.field(default=None, init=False)
-    _prepared: dict[int, Built] = attrs.field(factory=dict, init=False)
-    """By number. One at a time: whoever asks waits for it, and takes or discards it."""
+    _wanted: int = attrs.field(default=0, init=False)
+    """Number of the generation that is prepared; 0 for none."""
+    _prepared: Built | None = attrs.field(default=None, init=False)
     _ports: dict[str, Port] = attrs.field(factory=dict, init=False)
     _sweep: Sweep | None = attrs.field(default=None, init=False)
     _observing: Observing | None = attrs.field(default=None, init=False)
@@ -113,12 +114,16 @@ class Serving:
         Raises:
             CannotServe: it cannot be built.
         """
+        self._wanted, self._prepared = number, None
         try:
             with left_alone():
                 framed = await in_pieces(frames.reading(content), self._reactor)
-                self._prepared[number] = await in_pieces(self.building(framed), self._reactor)
+                built = await in_pieces(self.building(framed), self._reactor)
         except (BadFrames, OSError, SettingsError) as error:
             raise CannotServe(str(error)) from error
+        # It may have taken so long that whoever asked has given it up.
+        if self._wanted == number:
+            self._prepared = built
 
     def building(self, framed: Framed) -> Pieces[Built]:
         """Build a generation; raise SettingsError if it cannot be."""
@@ -132,14 +137,16 @@ class Serving:
         Raises:
             CannotServe: none of this number was.
         """
-        built = self._prepared.pop(number, None)
-        if built is None:
+        built = self._prepared
+        if built is None or self._wanted != number:
             raise CannotServe(f"generation {number} was not prepared")
+        self.discard(number)
         self.take(built)
 
     def discard(self, number: int) -> None:
         """Forget a generation that was prepared, or was not."""
-        self._prepared.pop(number, None)
+        if self._wanted == number:
+            self._wanted, self._prepared = 0, None
 
     def take(self, built: Built) -> None:
         """Serve under a generation from now on; what has begun ends under its own."""

@@ -222,8 +222,12 @@ class Supervisor(Service):
 
     async def _enter(self, place: Place, process: Process) -> None:
         await self._catch_up(place, process)
-        for listener in self._listeners.values():
-            await process.call(Listen, name=listener.name, socket=listener.socket.fileno())
+        given: dict[str, Listener] = {}
+        while given != self._listeners:  # one may be replaced meanwhile
+            for name, listener in tuple(self._listeners.items()):
+                if given.get(name) is not listener:
+                    await self._within(SERVE_SECONDS, process.call(Listen, **_named(listener)))
+                    given[name] = listener
 
     async def _catch_up(self, place: Place, process: Process) -> None:
         # The generation may be another one when this one is built.
@@ -251,7 +255,7 @@ class Supervisor(Service):
             if self._all_ended is not None and not self._alive():
                 self._all_ended.callback(None)
             return
-        self._died(place, SILENT if place.silent >= SILENT_ROUNDS else how, process.pid)
+        self._died(place, SILENT if place.silent > SILENT_ROUNDS else how, process.pid)
 
     def _died(self, place: Place, how: str, pid: int = 0) -> None:
         served = place.state == SERVING
@@ -332,16 +336,18 @@ class Supervisor(Service):
         """
         Have a generation built by all that serve.
 
+        Where none does there is nobody to ask: the next ones begin with it.
+
         Raises:
-            CannotServe: one of them cannot, or none is there that could.
+            CannotServe: one of them cannot, or all of them died of it.
         """
         outcomes = await self._tell(Prepare, PREPARE_SECONDS, number=number, content=content)
         failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
         for failure in failed:
             if not failure.check(*GONE):
                 raise failure.value or CannotServe("no reason given")
-        if len(failed) == len(outcomes):
-            raise CannotServe("no worker is there to serve them; see their log lines")
+        if failed and len(failed) == len(outcomes):
+            raise CannotServe("every worker died while it built them; see the log before this")
 
     async def serve(self, number: int, content: int) -> None:
         """Take a generation into use that was prepared; who cannot is replaced."""
@@ -362,7 +368,7 @@ class Supervisor(Service):
     async def listen(self, listener: Listener) -> None:
         """Accept from a socket, in place of the one of the same name."""
         self._listeners[listener.name] = listener
-        await self._tell(Listen, SERVE_SECONDS, name=listener.name, socket=listener.socket.fileno())
+        await self._tell(Listen, SERVE_SECONDS, **_named(listener))
 
     def _serving(self) -> list[Place]:
         return [p for p in self._places if p.state == SERVING and p.process is not None]
@@ -411,3 +417,7 @@ class Supervisor(Service):
             )
         for process in left:
             process.kill()
+
+
+def _named(listener: Listener) -> dict[str, Any]:
+    return {"name": listener.name, "socket": listener.socket.fileno()}

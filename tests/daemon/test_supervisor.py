@@ -308,13 +308,43 @@ class ReloadTests(SupervisorCase):
         self.assertEqual(late.serves, 2)
         self.assertFalse(late.killed)
 
-    def test_nobody_there_is_a_refusal(self) -> None:
-        """Settings that nobody could try are not taken."""
+    def test_nobody_there(self) -> None:
+        """Where no worker serves, new settings may be what helps: the next ones begin with them."""
         self.begin()
         self.no_process = True
         for worker in list(self.made):
             worker.dies()
-        self.failureResultOf(self.prepare(), CannotServe)
+        self.clock.advance(0)
+        self.successResultOf(self.prepare())
+        self.successResultOf(self.serve())
+        self.no_process = False
+        self.clock.advance(LONGEST_REST)
+        self.assertEqual([worker.serves for worker in self.made if not worker.gone], [2, 2])
+
+    def test_all_of_them_die_of_it(self) -> None:
+        """Settings that no worker survives are refused."""
+        self.begin()
+        for worker in self.made:
+            worker.silent = True
+        waiting = self.prepare()
+        for worker in self.made[:2]:
+            worker.dies()
+        self.failureResultOf(waiting, CannotServe)
+
+    def test_one_that_starts_while_a_socket_moves(self) -> None:
+        """It accepts from the new socket in the end."""
+        self.begin()
+        self.next = {"silent": True}
+        self.made[1].dies()
+        self.clock.advance(0)
+        late = self.made[2]
+        late.silent = False
+        other = Listener(MAIN, self.socket, BOUND, Address("", 444))
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.listen(other)))
+        for (command, arguments), waiting in zip(list(late.told), late.open, strict=True):
+            late.do(command, **arguments).chainDeferred(waiting)
+        self.assertEqual(late.accepts, [MAIN])
+        self.assertEqual(self.states(), [SERVING, SERVING])
 
     @given(st.lists(st.sampled_from(("die 0", "die 1", "reload", "refuse", "time")), max_size=30))
     def test_all_that_serve_serve_the_same(self, events: list[str]) -> None:
