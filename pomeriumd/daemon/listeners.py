@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 from twisted.application.service import Service
+from twisted.internet import endpoints
 from twisted.logger import Logger
 from twisted.python.systemd import ListenFDs
 
@@ -107,6 +108,15 @@ def _listening(host: str, port: int) -> socket.socket:
     return made
 
 
+def from_systemd() -> ListenFDs:
+    """
+    Return what systemd gave this process.
+
+    Twisted reads it when its endpoints are imported, and takes it out of the environment.
+    """
+    return endpoints._SystemdParser._sddaemon  # noqa: SLF001  # a test pins it
+
+
 def inherited_from(given: ListenFDs) -> dict[str, socket.socket]:
     """
     Return the sockets that systemd gave us, by their names; non-blocking.
@@ -162,7 +172,7 @@ class Sockets(Service):
     """
 
     _settings: Settings
-    _given: Callable[[], ListenFDs] = ListenFDs.fromEnvironment
+    _given: Callable[[], ListenFDs] = from_systemd
     by_name: dict[str, Listener] = attrs.field(factory=dict, init=False)
     _log = Logger()
 

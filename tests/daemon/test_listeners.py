@@ -17,6 +17,7 @@ from pomeriumd.daemon.listeners import (
     CannotBind,
     Sockets,
     bound,
+    from_systemd,
     inherited_from,
 )
 from pomeriumd.settings.values import Address
@@ -188,3 +189,11 @@ class ChangeTests(SynchronousTestCase):
         with self.assertRaises(SystemExit) as caught:
             taken.privilegedStartService()
         self.assertIn("pomeriumd: address: cannot listen on 127.0.0.1:", str(caught.exception))
+
+
+class PinnedTests(SynchronousTestCase):
+    """What of Twisted's we depend on."""
+
+    def test_who_has_read_the_environment(self) -> None:
+        """Twisted's endpoints have, and keep what was there."""
+        self.assertIsInstance(from_systemd(), ListenFDs)

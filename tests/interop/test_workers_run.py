@@ -7,7 +7,9 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -61,9 +63,13 @@ class DaemonCase(SynchronousTestCase):
         self.write()
         program = str(Path(sys.executable).with_name("twistd"))
         command = (program, "-n", "--pidfile=", "pomerium", "-c", str(self.config))
-        self.daemon = Running(command, where=self.place)
+        self.daemon = self.begin(*command)
         self.addCleanup(self.daemon.stop)
         self.daemon.until("listens on")
+
+    def begin(self, *command: str) -> Running:
+        """Start the daemon."""
+        return Running(command, where=self.place)
 
     def write(self, **more: Any) -> None:
         """Write the settings, in one step."""
@@ -302,3 +308,33 @@ class AloneTests(ReloadTests):
         self.assertEqual(self.command("reload")[0], 0)
         self.assertEqual(children(self.daemon.pid), [])
         self.assertEqual(self.pids(), [self.daemon.pid])
+
+
+class SystemdTests(DaemonCase):
+    """A socket that somebody else has bound, as systemd does."""
+
+    def setUp(self) -> None:
+        """Bind it."""
+        self.given = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.given.close)
+        super().setUp()
+
+    def begin(self, *command: str) -> Running:
+        """Start the daemon with the socket as descriptor 3, and what systemd says of it."""
+        words = (
+            f"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_FDNAMES=address LISTEN_PID=$$ exec "
+            f"{shlex.join(command)}"
+        )
+        return Running(("sh", "-c", words), where=self.place, stdin=self.given.fileno())
+
+    def test_it_is_served(self) -> None:
+        """Both workers accept there, and the settings' address is nobody's."""
+        port = self.given.getsockname()[1]
+        for _ in range(10):
+            self.assertEqual(self.ping(port=port), 200)
+        with self.assertRaises(ConnectionRefusedError):
+            self.ping()
+        self.assertEqual(
+            self.status()["listeners"],
+            [{"name": "address", "address": f"127.0.0.1:{port}", "from": "systemd"}],
+        )

@@ -36,6 +36,7 @@ class Running:
             variable may be a setting.
         where: its working directory.
         prepare: is called in the process before the program; it may make system calls only.
+        stdin: descriptor of its standard input.
         fed: it reads from us, until release(); what it says of errors is not among its lines.
     """
 
@@ -44,6 +45,7 @@ class Running:
     where: Path | None = None
     prepare: Callable[[], None] | None = None
     fed: bool = False
+    stdin: int = subprocess.DEVNULL
     lines: list[str] = attrs.field(factory=list, init=False)
     """All that it has said, both its outputs, without line ends."""
     _heard: threading.Condition = attrs.field(factory=threading.Condition, init=False)
@@ -58,7 +60,7 @@ class Running:
             [str(word) for word in self.command],
             env={**inherited, **self.more},
             cwd=self.where,
-            stdin=subprocess.PIPE if self.fed else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if self.fed else self.stdin,
             stdout=subprocess.PIPE,
             stderr=None if self.fed else subprocess.STDOUT,
             text=True,
