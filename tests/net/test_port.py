@@ -285,8 +285,7 @@ class RoomTests(Case):
         observer = self.logged()
         port = self.listen(most=40)
         clients = [self.connect(port) for _ in range(41)]
-        for _ in range(3):
-            self.reactor.turn(0.02)
+        self.reactor.turns(12)
         self.assertEqual(port.open, 40)
         clients[0].close()
         self.reactor.turns(2)
