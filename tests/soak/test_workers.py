@@ -10,7 +10,8 @@ import json
 import os
 import signal
 import time
-from collections import Counter
+import urllib.request
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.load import kernel
 from tests.support.load.daemon import Daemon, public
@@ -25,6 +27,7 @@ from tests.support.load.each import Each
 from tests.support.load.figures import note
 from tests.support.load.programs import Crowd, Program, Upstream, until
 from tests.support.load.wire import HOST, dial
+from tests.support.processes import free_port
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +65,12 @@ pytestmark = pytest.mark.parametrize("scale", SCALES)
 @pytest.fixture
 def daemon(tmp_path: Path, upstream: Upstream, scale: Scale) -> Iterator[Daemon]:
     """The daemon, with its workers."""
-    with Daemon(tmp_path, public(upstream.port), workers=scale.workers) as daemon:
+    with Daemon(
+        tmp_path,
+        public(upstream.port),
+        workers=scale.workers,
+        metrics_address=f"127.0.0.1:{free_port()}",
+    ) as daemon:
         yield daemon.serving()
 
 
@@ -70,6 +78,23 @@ def answered(daemon: Daemon, count: int) -> None:
     """Wait until so many more requests have been answered."""
     heard = len(daemon.process.lines)
     daemon.process.until('"http-request"', count, after=heard, patience=300)
+
+
+def metrics(daemon: Daemon) -> dict[str, float]:
+    """Return the sum of each metric's samples; of requests, of those that were answered well."""
+    with urllib.request.urlopen(f"http://{daemon.settings['metrics_address']}/metrics") as said:
+        families = list(text_string_to_metric_families(said.read().decode()))
+    found: dict[str, float] = defaultdict(float)
+    for family in families:
+        for sample in family.samples:
+            if sample.labels.get("http_status", "200") == "200":
+                found[sample.name.removeprefix("pomerium_")] += sample.value
+    return found
+
+
+def answers(daemon: Daemon) -> float:
+    """Return how many requests of clients were answered well, as the daemon counts."""
+    return metrics(daemon)["http_server_requests_total"]
 
 
 def seconds_between(first: str, second: str) -> float:
@@ -90,11 +115,15 @@ class Death:
     """Seconds from there until another one served in its place."""
 
 
-def struck(daemon: Daemon, how: signal.Signals) -> Death:
-    """Strike the worker that has most to lose; wait until there is another one in its place."""
-    workers = daemon.workers()
-    ((victim, _),) = Counter(daemon.owners().values()).most_common(1)
-    number = workers.index(victim)
+def heaviest(daemon: Daemon) -> int:
+    """Return the number of the worker that has most to lose."""
+    ((pid, _),) = Counter(daemon.owners().values()).most_common(1)
+    return daemon.workers().index(pid)
+
+
+def struck(daemon: Daemon, number: int, how: signal.Signals) -> Death:
+    """Strike a worker, and wait until there is another one in its place."""
+    victim = daemon.workers()[number]
     # Frozen first in any case: what it holds then is what it will have lost.
     os.kill(victim, signal.SIGSTOP)
     until(lambda: kernel.stopped(victim))
@@ -126,10 +155,11 @@ def test_a_worker_that_dies(daemon: Daemon, scale: Scale, how: signal.Signals) -
             for crowd in (keep, fresh):
                 crowd.say(window)
             if window == "death":
-                death = struck(daemon, how)
+                death = struck(daemon, heaviest(daemon), how)
             else:
                 answered(daemon, scale.quiet)
         came = [crowd.result() for crowd in crowds]
+        counted = answers(daemon)
         broken = [
             {port for port, _ in came[0]["failures"]},
             {port for port, _ in came[1]["failures"]},
@@ -159,6 +189,27 @@ def test_a_worker_that_dies(daemon: Daemon, scale: Scale, how: signal.Signals) -
     assert broken[1] <= death.lost
     assert came[1]["failed"] == len(broken[1])
     assert broken[2] == death.lost & sockets.ports
+    # Whoever lost a connection does not know whether the answer was on its way.
+    got = came[0]["answered"] + came[1]["answered"]
+    assert got <= counted <= got + came[0]["failed"] + came[1]["failed"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_counters_add_up(daemon: Daemon, scale: Scale, how: signal.Signals) -> None:
+    """What the clients had is what is counted, to the last answer, whoever gave it."""
+    had = 0
+    for number in range(2):
+        with Crowd("callers", daemon.port, daemon.authority, "keep", scale.keep, 0.005) as crowd:
+            crowd.begun_all()
+            answered(daemon, scale.quiet)
+            came = crowd.result()
+        assert came["failures"] == []
+        had += came["answered"]
+        until(lambda: answers(daemon) >= had)  # noqa: B023  # called in this round
+        assert answers(daemon) == had
+        struck(daemon, number, how)
+        assert answers(daemon) == had
+    assert metrics(daemon)["worker_restarts_total"] == 2
 
 
 def drips(daemon: Daemon, upstream: Upstream, count: int, stack: ExitStack) -> Program:
