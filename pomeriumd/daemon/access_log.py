@@ -20,6 +20,10 @@ from pomeriumd.daemon.lines import Lines
 EVERY = 0.2
 """Seconds that a line waits at most, while the sink takes lines."""
 
+AGAIN = 0.01
+"""Seconds after which a sink that was full is tried again. A pipe holds 64 KB, which one process
+writes in as much time; what does not go out in time is dropped in the end."""
+
 BATCH = 65_536
 """Bytes that are written at once without waiting for the time to be over."""
 
@@ -130,6 +134,8 @@ class AccessLog:
     """
     Takes one entry for each request and sees to it that its line is written soon.
 
+    In a supervisor it takes the lines that workers have made of theirs.
+
     Args:
         lines: where lines wait; shared with the other events, so that the order holds.
         clock: for the time of the next batch.
@@ -162,14 +168,21 @@ class AccessLog:
             )
         lines = self._lines
         if lines.add(line) >= BATCH and not lines.blocked:
-            lines.flush()
+            self._write()
         elif self._next is None:
             self._next = self._clock.callLater(EVERY, self._write)
 
+    def relay(self, lines: bytes) -> None:
+        """Write whole lines that another process of ours has made."""
+        self._lines.add(lines)
+        if not self._lines.blocked:
+            self._write()
+
     def _write(self) -> None:
-        self._next = None
-        if not self._lines.flush():
-            self._next = self._clock.callLater(EVERY, self._write)
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        written = self._lines.flush()
+        self._next = None if written else self._clock.callLater(AGAIN, self._write)
 
     def flush(self) -> None:
         """Write what waits, if need be in a bounded time; for the shutdown."""

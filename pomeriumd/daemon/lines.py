@@ -219,11 +219,12 @@ class Lines:
         return len(self._waiting)
 
     def add(self, line: bytes) -> int:
-        """Put a line, with its line feed, behind the others; return the bytes that wait."""
+        """Put one or more, with their line feeds, behind the others; return the bytes that wait."""
         waiting = self._waiting
         if len(waiting) + len(line) > WAITING:
-            self._untold += 1
-            self.dropped += 1
+            count = line.count(b"\n") or 1
+            self._untold += count
+            self.dropped += count
         else:
             waiting += line
         return len(waiting)

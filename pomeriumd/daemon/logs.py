@@ -116,11 +116,6 @@ class LineObserver:
             return None
         return self._entry_for_a_person if self.readable else json_line
 
-    def relay(self, lines: bytes) -> None:
-        """Write whole lines that another process of ours has made."""
-        self.lines.add(lines)
-        self.lines.flush()
-
     def close(self) -> None:
         """Write the last lines, within a bounded time; nothing may be logged after it."""
         self.lines.close()

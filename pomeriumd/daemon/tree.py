@@ -223,6 +223,7 @@ def _supervised(
     # What systemd has for this process is not for its children.
     inherited = {k: v for k, v in environment.items() if not k.startswith("LISTEN_")}
 
+    access = observer.access_log(reactor)
     board: list[int] = []
 
     def start(number: int, ended: Ended, signed_out: SignedOutAt) -> WorkerProcess:
@@ -237,7 +238,7 @@ def _supervised(
         numbers = ledger.open(number)
         try:
             process = WorkerProcess(
-                number, options, numbers, board[0], observer.relay, closed, signed_out
+                number, options, numbers, board[0], access.relay, closed, signed_out
             )
             process.start(reactor, inherited)
         finally:

@@ -8,6 +8,7 @@ ends: nobody would replace it, or tell it of new settings.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -33,6 +34,9 @@ from pomeriumd.daemon.worker_process import BOARD, LINK, NUMBERS
 
 if TYPE_CHECKING:
     from pomeriumd.daemon.serving import Serving
+
+PIPE_SIZE = 1 << 20
+"""Bytes between us and the supervisor; more is root's alone."""
 
 Nothing = dict[str, object]
 """The answer to a command that has none."""
@@ -155,6 +159,9 @@ def main() -> None:
 
     reactor: Any = installed
     steady(reactor)
+    # All that the kernel gives: what the supervisor has not taken yet waits there.
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     observer = LineObserver(
         Descriptor(1), level=options.level, readable=options.readable, colour=options.colour
     )

@@ -93,6 +93,13 @@ class LinesTests(SynchronousTestCase):
             self.assertTrue(lines.flush())
         self.assertEqual(lines.dropped, 14)
 
+    def test_lines_that_come_together_are_counted_one_by_one(self) -> None:
+        """What another process hands over is many lines at once."""
+        lines = Lines(Slow([]), dropped)
+        lines.add(b"x" * WAITING)
+        lines.add(b"one\ntwo\nthree\n")
+        self.assertEqual(lines.dropped, 3)
+
     def test_a_full_disk_is_no_exception(self) -> None:
         """An error of the sink keeps the lines for later."""
         sink = Slow([-1])

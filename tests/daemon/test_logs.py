@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from pomeriumd.daemon.access_log import BATCH, EVERY
+from pomeriumd.daemon.access_log import AGAIN, BATCH, EVERY
 from pomeriumd.daemon.logs import (
     LINE_SIZE,
     TRACEBACK_SIZE,
@@ -324,8 +324,33 @@ class AccessLogTests(SynchronousTestCase):
             self.log.record(entry())
         self.clock.advance(EVERY)
         self.sink.blocked = False
-        self.clock.advance(EVERY)
+        self.clock.advance(AGAIN)
         self.assertEqual(len(self.sink.lines), 1000)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_sink_that_is_full_is_tried_again_soon(self) -> None:
+        """A pipe is full after each batch, and empty a moment later: nothing is dropped."""
+        self.sink.blocked = True
+        count = 0
+        while self.log._lines.size < BATCH:
+            self.log.record(entry())
+            count += 1
+        self.sink.blocked = False
+        self.clock.advance(AGAIN)
+        self.assertEqual(len(self.sink.lines), count)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lines_of_another_process(self) -> None:
+        """They are written at once, in one piece, and again soon where the sink was full."""
+        self.log.relay(b'{"a":1}\n{"a":2}\n')
+        self.assertEqual(len(self.sink.writes), 1)
+        self.sink.blocked = True
+        self.log.relay(b'{"a":3}\n')
+        self.log.relay(b'{"a":4}\n')
+        self.sink.blocked = False
+        self.clock.advance(AGAIN)
+        self.assertEqual([line["a"] for line in self.sink.lines], [1, 2, 3, 4])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_dropped_lines_are_reported_once(self) -> None:
         """The operator learns how many are missing."""
