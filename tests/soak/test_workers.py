@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
 import time
 import urllib.request
 from collections import Counter, defaultdict
@@ -42,17 +44,19 @@ class Scale:
     """Answers that the clients have before and after the death."""
     slow: int
     """Answers under way when a daemon is told to end."""
+    flood: int
+    """Seconds of as many requests as there can be."""
 
 
 SCALES = [
     pytest.param(
-        Scale(workers=2, sockets=10, keep=10, fresh=4, quiet=2000, slow=20),
+        Scale(workers=2, sockets=10, keep=10, fresh=4, quiet=2000, slow=20, flood=1),
         id="short",
         marks=pytest.mark.system,
     ),
     *(
         pytest.param(
-            Scale(workers=workers, sockets=100, keep=24, fresh=8, quiet=20_000, slow=200),
+            Scale(workers=workers, sockets=100, keep=24, fresh=8, quiet=20_000, slow=200, flood=10),
             id=f"full-{workers}",
             marks=pytest.mark.soak,
         )
@@ -210,6 +214,26 @@ def test_counters_add_up(daemon: Daemon, scale: Scale, how: signal.Signals) -> N
         struck(daemon, number, how)
         assert answers(daemon) == had
     assert metrics(daemon)["worker_restarts_total"] == 2
+
+
+@pytest.mark.needs("wrk")
+def test_every_answer_is_in_the_log(tmp_path: Path, upstream: Upstream, scale: Scale) -> None:
+    """However fast they come, the supervisor writes a line for each that the workers gave."""
+    log = tmp_path / "log.jsonl"
+    routes = [public(upstream.port)]
+    with Daemon(tmp_path, *routes, options=(f"--logfile={log}",), workers=scale.workers) as daemon:
+        daemon.answering()
+        url = f"https://127.0.0.1:{daemon.port}/ping"
+        words = ("wrk", "-t1", "-c32", f"-d{scale.flood}s", "-H", f"Host: {HOST}", url)
+        said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
+    (had,) = re.findall(r"(\d+) requests in", said)
+    files = tmp_path.glob("log.jsonl*")
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    written = sum('"path":"/ping"' in line for line in lines)
+    note(f"lines of {scale.workers} workers", answers=int(had), lines=written)
+    assert not any("log lines were dropped" in line for line in lines)
+    # Each connection may have had one on its way when the time was over.
+    assert int(had) <= written <= int(had) + 32
 
 
 def drips(daemon: Daemon, upstream: Upstream, count: int, stack: ExitStack) -> Program:
