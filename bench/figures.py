@@ -8,7 +8,6 @@ from statistics import median
 import attrs
 
 from bench.rounds import Sample
-from bench.rungs import MANY, TWO
 
 
 @attrs.frozen(kw_only=True)
@@ -55,17 +54,17 @@ class Ratio:
         return None if self.target is None else self.value <= self.target
 
 
-TARGETS = (
+TARGETS: tuple[tuple[str, str, float | None], ...] = (
     ("ours-auth-tls", "envoy-tls", 1.6),
     ("ours-auth-tls", "apache-tls", 0.6),
     ("ours-public-plain", "envoy-plain", 1.2),
-    *(
-        (f"ours-{way}-{side}", f"ours-auth-{side}", 1.1)
-        for way in (MANY, TWO)
-        for side in ("plain", "tls")
-    ),
+    ("ours-many-plain", "ours-auth-plain", 1.1),
+    ("ours-many-tls", "ours-auth-tls", 1.1),
+    # Two processes on one core get into each other's caches, whoever they are.
+    ("ours-two-workers-plain", "ours-auth-plain", None),
+    ("ours-two-workers-tls", "ours-auth-tls", None),
 )
-"""Rung, against which, and the ratio that we promise."""
+"""Rung, against which, and the ratio that we promise; None where nothing is promised."""
 
 
 def figure(rung: str, samples: Sequence[Sample]) -> Figure:

@@ -1,4 +1,4 @@
-"""The client: wrk with one thread and 32 connections, and what it counted."""
+"""The client: wrk with one thread and some connections, and what it counted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.chain import HOST, SYSTEM_PATH, Core, find
 from pomeriumd.cli.demo.children import die_with_parent
 
 CONNECTIONS = 32
+"""To each process that serves: what one turn of its loop finds to do decides what it costs."""
 
 SCRIPT = Path(__file__).with_name("load.lua")
 
@@ -29,6 +30,7 @@ SPARE_SECONDS = 60
 class Load:
     """What one run of wrk came to."""
 
+    connections: int
     requests: int
     seconds: float
     p50: float
@@ -48,7 +50,9 @@ def write(requests: Iterable[bytes], where: Path) -> None:
     where.write_bytes(b"\0".join(requests))
 
 
-def run(*, port: int, secure: bool, seconds: int, requests: Path, core: Core) -> Load:
+def run(
+    *, port: int, secure: bool, connections: int, seconds: int, requests: Path, core: Core
+) -> Load:
     """
     Put the load on.
 
@@ -57,7 +61,7 @@ def run(*, port: int, secure: bool, seconds: int, requests: Path, core: Core) ->
     """
     url = f"https://localhost:{port}/" if secure else f"http://{HOST}:{port}/"
     wrk_command = [
-        *(find("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "5s"),
+        *(find("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s"),
         *("-s", str(SCRIPT), url, "--", str(requests)),
     ]
     parent, libc = os.getpid(), ctypes.CDLL(None)
@@ -82,6 +86,7 @@ def run(*, port: int, secure: bool, seconds: int, requests: Path, core: Core) ->
         raise LoadFailed(f"wrk ended with {wrk.returncode}:\n{said}")
     counts = json.loads(last)
     return Load(
+        connections=connections,
         requests=counts["requests"],
         seconds=counts["microseconds"] / 1e6,
         p50=counts["p50"] / 1e3,

@@ -18,7 +18,7 @@ import yaml
 
 from bench.certificate import DOMAIN
 from bench.chain import HOST, Chain, Ground, Ports, free_ports, program
-from bench.rungs import MANY, TWO, Rung
+from bench.rungs import MANY, Rung
 from bench.traffic import ROUTES, SESSIONS, document, host, request
 
 PUBLIC = f"public.{DOMAIN}"
@@ -91,7 +91,7 @@ def chain(ground: Ground, checkout: Checkout, rung: Rung) -> Chain:
     pair = {"cert": str(ground.certificate), "key": str(ground.key)}
     settings = {
         "address": f"{HOST}:{port}",
-        **({} if checkout.alone else {"workers": 2 if rung.way == TWO else 1}),
+        **({} if checkout.alone else {"workers": rung.workers}),
         **({"certificates": [pair]} if secure else {"insecure_server": True}),
         "shared_secret": checkout.secret,
         "cookie_secret": base64.b64encode(secrets.token_bytes(32)).decode("ascii"),

@@ -94,7 +94,7 @@ def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
     warm = _load(stand, lane, WARM_SECONDS, where)
     if lane.traffic.once:
         rate = max(LEAST_RATE, MORE * warm.requests / warm.seconds)
-        count = int(rate * seconds) + CONNECTIONS
+        count = int(rate * seconds) + warm.connections
         load.write(lane.traffic.requests(count), where)
     root, core = lane.child.process.pid, stand.ground.proxy_core.number
     logged, answered = lane.chain.logged(), stand.upstream.requests()
@@ -128,6 +128,7 @@ def _load(stand: Stand, lane: Lane, seconds: int, where: Path) -> Load:
     return load.run(
         port=lane.port,
         secure=lane.rung.secure,
+        connections=lane.rung.workers * CONNECTIONS,
         seconds=seconds,
         requests=where,
         core=stand.ground.other_core,
@@ -158,9 +159,9 @@ def faults(
     # wrk calls a redirection a success; but an upstream that was not asked gives it away.
     # Each connection may have left one behind when its time was over, in the load before
     # as well, which the proxy then was still about to send.
-    if not done.requests <= answered <= done.requests + 2 * CONNECTIONS:
+    if not done.requests <= answered <= done.requests + 2 * done.connections:
         found.append(f"{done.requests} answers, but {answered} of the upstream")
-    if once is not None and done.requests > once - CONNECTIONS:
+    if once is not None and done.requests > once - done.connections:
         found.append(f"only {once} sessions for {done.requests} requests")
     if logged is not None and logged < done.requests * LINE_SIZE:
         found.append(f"only {logged} bytes of access log for {done.requests} requests")

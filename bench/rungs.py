@@ -35,6 +35,11 @@ class Rung:
         return "-".join(part for part in parts if part)
 
     @property
+    def workers(self) -> int:
+        """Return how many processes serve."""
+        return 2 if self.way == TWO else 1
+
+    @property
     def chain(self) -> str:
         """
         Return the name of the proxy process that it needs.

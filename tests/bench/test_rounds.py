@@ -17,6 +17,7 @@ from pomeriumd.cli.demo.children import Program
 def load(**more: Any) -> Load:
     """Return a load of 10,000 good answers."""
     given: dict[str, Any] = {
+        "connections": CONNECTIONS,
         "requests": 10_000,
         "seconds": 1.0,
         "p50": 1.0,
