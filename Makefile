@@ -3,7 +3,7 @@
 #   make demo     sign in at a proxy of your own, with an application behind it
 #   make test     the tests that need nothing but Python
 #   make system   those that need root or Debian packages (a browser, nginx ...)
-#   make soak     bulk, slowness and floods against the real daemon: 20 minutes, and figures
+#   make soak     bulk, floods, reloads and deaths under load: 30 minutes, and figures
 #   make fuzz     search for inputs that break a law; SECONDS=60 for each harness
 #   make bench    what a request costs, ours and others' (needs Debian packages; it names them)
 #   make lint     style, types, and who may import whom

@@ -253,7 +253,9 @@ class TestDisk:
         state = disk / "state"
         state.mkdir()
         fill(disk)
-        with Daemon(tmp_path, public(upstream.port), state_dir=str(state)) as daemon:
+        with Daemon(
+            tmp_path, public(upstream.port), state_dir=str(state), shared_secret=None
+        ) as daemon:
             assert daemon.process.wait() != 0
             said = "\n".join(daemon.process.lines)
         assert (

@@ -66,7 +66,7 @@ class Daemon:
         routes: as the settings file has them.
         options: twistd's own, in front of ``pomerium``.
         limits: resource limits of the process, soft and hard.
-        settings: more of them.
+        settings: more of them; None takes one out.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Daemon:
         self.authority.write_bytes(authority().pem)
         self.port = free_port()
         self._shared = secrets.token_bytes(32)
-        self.settings: dict[str, Any] = {
+        given: dict[str, Any] = {
             "address": f"127.0.0.1:{self.port}",
             "workers": 1,
             "shared_secret": base64.b64encode(self._shared).decode(),
@@ -96,6 +96,7 @@ class Daemon:
             "routes": list(routes),
             **settings,
         }
+        self.settings = {key: value for key, value in given.items() if value is not None}
         self.process = twistd(
             place,
             leaf("*.example.test"),
