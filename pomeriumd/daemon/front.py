@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from pomeriumd.daemon.access_log import AccessEntry
 from pomeriumd.daemon.build import Built
+from pomeriumd.daemon.ended import Ended
 from pomeriumd.daemon.retired import Retired
 from pomeriumd.daemon.tally import Tally
 from pomeriumd.errors import ClientError
@@ -25,6 +26,7 @@ from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.net.server import ServerConnection, Times
+from pomeriumd.net.turn_end import TurnEnd
 from pomeriumd.pieces import Pieces
 from pomeriumd.proxy import path
 from pomeriumd.proxy.generation import Generation
@@ -42,6 +44,7 @@ class Front:
         run_id: begins every request id of this process: random, so that ids of two
             processes never meet.
         tally: counts each exchange.
+        turn_end: of the reactor, if it has one.
     """
 
     built: Built
@@ -55,6 +58,9 @@ class Front:
     record: Callable[[AccessEntry], None]
     run_id: str
     tally: Tally = attrs.Factory(Tally)
+    turn_end: TurnEnd | None = None
+    ended: Callable[[Exchange], None] = attrs.field(init=False)
+    """Takes each exchange when it is over."""
     closing: bool = False
     connections: set[ServerConnection] = attrs.Factory(set)
     _retired: list[Retired] = attrs.Factory(list)
@@ -66,6 +72,8 @@ class Front:
 
     def __attrs_post_init__(self) -> None:
         self.heads = RequestHeads(self.limits)
+        edge = self.edge
+        self.ended = Ended(self.tally, self.record, edge.clock, edge.now, self.turn_end).add
         self.swap(self.built)
 
     def swap(self, built: Built) -> None:
@@ -89,33 +97,6 @@ class Front:
     def unreadable(self, exchange: Exchange, error: ClientError) -> None:
         """Answer what could not be read."""
         self.generation.replies.fail(exchange, error)
-
-    def ended(self, exchange: Exchange) -> None:
-        """Count the exchange, and write its line."""
-        request = exchange.request
-        took = self.edge.clock() - exchange.began
-        self.tally.count(exchange, took)
-        self.record(
-            AccessEntry(
-                self.edge.now(),
-                exchange.id,
-                exchange.route.id if exchange.route is not None else "",
-                request.host,
-                request.method,
-                request.path,
-                exchange.status,
-                exchange.sent,
-                exchange.received,
-                took * 1000,
-                exchange.decided * 1000,
-                exchange.upstream * 1000,
-                exchange.user,
-                exchange.decision,
-                exchange.reasons,
-                exchange.client,
-                exchange.error,
-            )
-        )
 
     def new_id(self) -> str:
         """Return an id that no other request has."""

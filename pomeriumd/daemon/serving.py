@@ -169,6 +169,7 @@ class Serving:
             deadlines=self._deadlines,
             record=self._access.record,
             tally=self._tally,
+            turn_end=getattr(self._reactor, "turn_end", None),
             run_id=secrets.token_hex(6),
         )
         # Read while nobody waits: the first sign-in, or a reload that brings the first peer with

@@ -19,10 +19,10 @@ MOST = 64
 
 
 class Flushed(Protocol):
-    """A transport that has something to write."""
+    """Something to be done, such as a transport's writing."""
 
     def flush(self) -> None:
-        """Write it."""
+        """Do it."""
 
 
 class TurnEnd:
@@ -38,6 +38,10 @@ class TurnEnd:
         self.waiting.append(transport)
         if len(self.waiting) >= MOST:
             self.come()
+
+    def add_first(self, one: Flushed) -> None:
+        """Have something done when the turn ends, before anything else."""
+        self.waiting.insert(0, one)
 
     def come(self) -> None:
         """Flush all that wait."""
