@@ -53,36 +53,35 @@ class Ended:
             self._turn_end.add_first(self)
 
     def flush(self) -> None:
-        """Count and log all that wait; one that cannot be is left out, and said."""
+        """Count and log all that wait."""
         waiting, self._waiting = self._waiting, []
-        now = self._now()
-        for exchange, at in waiting:
-            try:
-                self._tell(exchange, at - exchange.began, now)
-            except Exception:  # noqa: BLE001  # one's bug must not keep the others' lines
-                self._log.failure("request {id} could not be counted", id=exchange.id)
-
-    def _tell(self, exchange: Exchange, took: float, now: float) -> None:
-        request = exchange.request
-        self._tally.count(exchange, took)
-        self._record(
-            AccessEntry(
-                now,
-                exchange.id,
-                exchange.route.id if exchange.route is not None else "",
-                request.host,
-                request.method,
-                request.path,
-                exchange.status,
-                exchange.sent,
-                exchange.received,
-                took * 1000,
-                exchange.decided * 1000,
-                exchange.upstream * 1000,
-                exchange.user,
-                exchange.decision,
-                exchange.reasons,
-                exchange.client,
-                exchange.error,
+        try:
+            self._tally.count(waiting)
+        except Exception:  # noqa: BLE001  # it must not keep back the lines
+            self._log.failure(
+                "{count} requests were not counted: a bug of ours", count=len(waiting)
             )
-        )
+        now, record = self._now(), self._record
+        for exchange, at in waiting:
+            request, route = exchange.request, exchange.route
+            record(
+                AccessEntry(
+                    now,
+                    exchange.id,
+                    route.id if route is not None else "",
+                    request.host,
+                    request.method,
+                    request.path,
+                    exchange.status,
+                    exchange.sent,
+                    exchange.received,
+                    (at - exchange.began) * 1000,
+                    exchange.decided * 1000,
+                    exchange.upstream * 1000,
+                    exchange.user,
+                    exchange.decision,
+                    exchange.reasons,
+                    exchange.client,
+                    exchange.error,
+                )
+            )

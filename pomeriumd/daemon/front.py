@@ -63,6 +63,7 @@ class Front:
     """Takes each exchange when it is over."""
     closing: bool = False
     connections: set[ServerConnection] = attrs.Factory(set)
+    _ended: Ended = attrs.field(init=False)
     _retired: list[Retired] = attrs.Factory(list)
     _count: int = 0
     _date: bytes = b""
@@ -73,7 +74,8 @@ class Front:
     def __attrs_post_init__(self) -> None:
         self.heads = RequestHeads(self.limits)
         edge = self.edge
-        self.ended = Ended(self.tally, self.record, edge.clock, edge.now, self.turn_end).add
+        self._ended = Ended(self.tally, self.record, edge.clock, edge.now, self.turn_end)
+        self.ended = self._ended.add
         self.swap(self.built)
 
     def swap(self, built: Built) -> None:
@@ -152,3 +154,7 @@ class Front:
             )
         for connection in left:
             connection.abort()
+
+    def tell_all(self) -> None:
+        """Count and log what has ended up to now; for the shutdown."""
+        self._ended.flush()

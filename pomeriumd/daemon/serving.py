@@ -262,6 +262,7 @@ class Serving:
                 await stopping
         if front is not None:
             await front.drain(self._reactor, seconds)
+            front.tell_all()
         self._upstreams.close()
         for part in (self._sweep, self._observing):
             if part is not None:

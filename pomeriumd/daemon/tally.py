@@ -82,37 +82,42 @@ class Tally:
             assert first is not None  # noqa: S101  # the memory is new
             self._places[name, family.others] = first
 
-    def count(self, exchange: Exchange, seconds: float) -> None:
-        """Count an exchange that has ended, and that took so many seconds."""
-        key = (
-            exchange.route,
-            exchange.request.method,
-            exchange.status,
-            exchange.decision,
-            exchange.reasons,
-            exchange.error,
-        )
-        spot = self._spots.get(key)
-        if spot is None:
-            spot = self._spot(key)
-        outcome, row, way = spot
-        values = self._values
-        values[outcome] += 1.0
-        took = seconds * 1000.0
-        values[row + bisect_left(MILLISECONDS, took)] += 1.0
-        values[row + _DURATION_SUM] += took
-        # Written out: a call for each histogram would cost as much as all of this.
-        received = exchange.received
-        values[row + _REQUEST_SIZE + bisect_left(BYTES, received)] += 1.0
-        if received:
-            values[row + _REQUEST_SUM] += received
-        sent = exchange.sent
-        values[row + _RESPONSE_SIZE + bisect_left(BYTES, sent)] += 1.0
-        values[row + _RESPONSE_SUM] += sent
-        if exchange.upstream:
-            took = exchange.upstream * 1000.0
-            values[way + bisect_left(MILLISECONDS, took)] += 1.0
-            values[way + _UPSTREAM_SUM] += took
+    def count(self, ended: Iterable[tuple[Exchange, float]]) -> None:
+        """
+        Count exchanges that have ended.
+
+        Args:
+            ended: each with the seconds of the clock at which it did.
+        """
+        values, spots = self._values, self._spots
+        # All written out: calls would cost as much as what they do.
+        for exchange, at in ended:
+            key = (
+                exchange.route,
+                exchange.request.method,
+                exchange.status,
+                exchange.decision,
+                exchange.reasons,
+                exchange.error,
+            )
+            outcome, row, way = spots.get(key) or self._spot(key)
+            values[outcome] += 1.0
+            took = (at - exchange.began) * 1000.0
+            values[row + bisect_left(MILLISECONDS, took)] += 1.0
+            values[row + _DURATION_SUM] += took
+            received = exchange.received
+            if received:
+                values[row + _REQUEST_SIZE + bisect_left(BYTES, received)] += 1.0
+                values[row + _REQUEST_SUM] += received
+            else:
+                values[row + _REQUEST_SIZE] += 1.0
+            sent = exchange.sent
+            values[row + _RESPONSE_SIZE + bisect_left(BYTES, sent)] += 1.0
+            values[row + _RESPONSE_SUM] += sent
+            if exchange.upstream:
+                took = exchange.upstream * 1000.0
+                values[way + bisect_left(MILLISECONDS, took)] += 1.0
+                values[way + _UPSTREAM_SUM] += took
 
     def count_cut(self, reason: str) -> None:
         """Count a stream that was cut for a reason, a word of ours."""

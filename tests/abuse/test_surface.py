@@ -243,13 +243,7 @@ class SecretTests(SignInCase):
         for observer in observers:
             globalLogPublisher.addObserver(observer)
             self.addCleanup(globalLogPublisher.removeObserver, observer)
-        logs = [observer.access_log(self.clock) for observer in observers]
-
-        def record(each: Any) -> None:
-            for log in logs:
-                log.record(each)
-
-        self.rig.front.record = record
+        self.rig.listeners += [observer.access_log(self.clock).record for observer in observers]
 
     def secrets(self) -> dict[str, bytes]:
         """Return everything that has to stay hidden by now."""

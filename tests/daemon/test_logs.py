@@ -283,7 +283,7 @@ class AccessLogTests(SynchronousTestCase):
                     "status": 200,
                     "sent": 12,
                     "received": 0,
-                    "duration_ms": 3.142,
+                    "duration_ms": 3.141,
                     "decision_ms": 0.02,
                     "upstream_ms": 2.5,
                     "user": "alice@example.com",

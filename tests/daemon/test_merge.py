@@ -52,7 +52,7 @@ class Workers(RuleBasedStateMachine):
     def count(self, which: int, at: object, status: int) -> None:
         """An exchange ends in one of them."""
         tally, _ = self.live[which % len(self.live)]
-        tally.count(ended(at, status=status), 0.01)  # type: ignore[arg-type]
+        tally.count([(ended(at, status=status), 0.01)])  # type: ignore[arg-type]
         self.plain[at.id, str(status)] += 1  # type: ignore[attr-defined]
 
     @precondition(lambda self: self.live)
@@ -126,7 +126,7 @@ class BoundTests(SynchronousTestCase):
         """The sum is that of its first step: who ends after it is not added again."""
         tally = Tally()
         for number in range(600):
-            tally.count(ended(compiled(f"app{number}.example.com")), 0.01)
+            tally.count([(ended(compiled(f"app{number}.example.com")), 0.01)])
         totals, reading = Totals(), Reading(tally.memory)
         sums: dict[tuple[str, tuple[str, ...]], tuple[float, ...]] = {}
         steps = totals.merging([reading], sums)

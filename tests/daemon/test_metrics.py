@@ -31,9 +31,9 @@ FACTS: dict[str, Any] = {
 def busy() -> Tally:
     """Return the numbers of a worker of which every metric has something to tell."""
     tally, at = Tally(), compiled()
-    tally.count(ended(at, decision="public", reasons=("accept",), upstream=0.02, sent=5), 0.03)
-    tally.count(ended(at, status=502, decision="public", error="UpstreamUnreachable"), 0.03)
-    tally.count(ended(status=404, error="NoRoute"), 0.001)
+    tally.count([(ended(at, decision="public", reasons=("accept",), upstream=0.02, sent=5), 0.03)])
+    tally.count([(ended(at, status=502, decision="public", error="UpstreamUnreachable"), 0.03)])
+    tally.count([(ended(status=404, error="NoRoute"), 0.001)])
     tally.count_cut("denied")
     tally.set_now(dict.fromkeys(NOW, 3))
     tally.set_since(dict.fromkeys(SINCE, 4))
@@ -94,7 +94,7 @@ class TextTests(SynchronousTestCase):
         """After a reload that changes `to` no sample comes twice, and both ways are told."""
         tally = Tally()
         for at in (compiled(), compiled(to=UpstreamURL("http", "10.0.0.2", 80))):
-            tally.count(ended(at, upstream=0.001), 0.001)
+            tally.count([(ended(at, upstream=0.001), 0.001)])
         text = told(tally)
         lines = [line.rpartition(b" ")[0] for line in text.splitlines() if line[:1] != b"#"]
         self.assertEqual(len(lines), len(set(lines)))
@@ -171,7 +171,7 @@ class PieceTests(SynchronousTestCase):
         """No piece has more lines than it may, and together they can be read."""
         tally = Tally()
         for number in range(300):
-            tally.count(ended(compiled(f"app{number}.example.com"), upstream=0.001), 0.001)
+            tally.count([(ended(compiled(f"app{number}.example.com"), upstream=0.001), 0.001)])
         readings = [Reading(tally.memory)]
         pieces = list(exposition(Totals(), lambda: readings, lambda: Facts(**FACTS)))
         self.assertLessEqual(max(piece.count(b"\n") for piece in pieces), PIECE + 2)

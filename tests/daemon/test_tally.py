@@ -52,14 +52,18 @@ class CountTests(TallyCase):
         """Route, host, method, status, decision, reasons and error are counted together."""
         for _ in range(2):
             self.tally.count(
-                ended(
-                    self.route,
-                    status=403,
-                    decision="deny",
-                    reasons=("email-unauthorized", "groups-unauthorized"),
-                    error="Denied",
-                ),
-                0.001,
+                [
+                    (
+                        ended(
+                            self.route,
+                            status=403,
+                            decision="deny",
+                            reasons=("email-unauthorized", "groups-unauthorized"),
+                            error="Denied",
+                        ),
+                        0.001,
+                    )
+                ]
             )
         labels = (
             *(self.route.id, "app.example.com", "GET", "403", "deny"),
@@ -70,7 +74,7 @@ class CountTests(TallyCase):
     def test_times_and_sizes_have_their_buckets(self) -> None:
         """Each value is in the bucket that takes it, and in the sum."""
         exchange = ended(self.route, received=300, sent=70_000, upstream=0.007)
-        self.tally.count(exchange, 0.3)
+        self.tally.count([(exchange, 0.3)])
         row = self.numbers("route", self.route.id, "app.example.com")
         way = self.numbers("way", self.route.id, "app.example.com", "10.0.0.1:8080")
         for shape, numbers, value in (
@@ -85,14 +89,14 @@ class CountTests(TallyCase):
 
     def test_a_bucket_takes_its_bound(self) -> None:
         """A value that equals a bound is not above it, as Prometheus's `le` says."""
-        self.tally.count(ended(self.route, sent=256), 0.005)
+        self.tally.count([(ended(self.route, sent=256), 0.005)])
         row = self.numbers("route", self.route.id, "app.example.com")
         self.assertEqual(row[DURATION.first + DURATION.bounds.index(5)], 1)
         self.assertEqual(row[RESPONSE_SIZE.first + RESPONSE_SIZE.bounds.index(256)], 1)
 
     def test_an_exchange_that_never_met_its_upstream_has_no_time_of_it(self) -> None:
         """What was denied does not make an application look fast."""
-        self.tally.count(ended(self.route, status=403), 0.001)
+        self.tally.count([(ended(self.route, status=403), 0.001)])
         way = self.numbers("way", self.route.id, "app.example.com", "10.0.0.1:8080")
         self.assertEqual(sum(way), 0)
 
@@ -101,20 +105,20 @@ class CountTests(TallyCase):
         there = compiled(to=UpstreamURL("http", "10.0.0.2", 8080))
         self.assertEqual(there.id, self.route.id)
         for at in (self.route, there):
-            self.tally.count(ended(at, upstream=0.001), 0.001)
+            self.tally.count([(ended(at, upstream=0.001), 0.001)])
         for to in ("10.0.0.1:8080", "10.0.0.2:8080"):
             self.assertEqual(sum(self.numbers("way", at.id, "app.example.com", to)), 2)
         self.assertEqual(self.numbers("route", at.id, "app.example.com")[0], 2)
 
     def test_no_route_is_a_route_without_a_name(self) -> None:
         """What matches no route is counted without the host that the client made up."""
-        self.tally.count(ended(status=404, error="NoRoute"), 0.001)
+        self.tally.count([(ended(status=404, error="NoRoute"), 0.001)])
         self.assertEqual(outcomes(self.tally), {("", "", "GET", "404", "", "", "NoRoute"): 1})
 
     def test_forgetting_routes_loses_no_number(self) -> None:
         """A generation goes, and what was counted under it stays and goes on."""
         for _ in range(2):
-            self.tally.count(ended(self.route), 0.001)
+            self.tally.count([(ended(self.route), 0.001)])
             self.tally.forget_routes()
         self.assertEqual(sum(outcomes(self.tally).values()), 2)
 
@@ -177,7 +181,7 @@ class BoundTests(SynchronousTestCase):
         """Whatever an exchange says of itself, its labels are known, and it is counted."""
         tally = Tally()
         for exchange in exchanges:
-            tally.count(ended(**exchange), 0.001)
+            tally.count([(ended(**exchange), 0.001)])
         found = outcomes(tally)
         self.assertEqual(sum(found.values()), len(exchanges))
         methods = {*series.METHOD_WORDS.values(), "other"}
@@ -193,13 +197,13 @@ class BoundTests(SynchronousTestCase):
         tally, mine = Tally(), compiled()
         for status in range(100, 600):
             for method in (b"GET", b"POST"):
-                tally.count(ended(mine, status=status, method=method), 0.001)
+                tally.count([(ended(mine, status=status, method=method), 0.001)])
         found = outcomes(tally)
         self.assertEqual(sum(found.values()), 1000)
         self.assertEqual(len(found), series.SHARE + 5)
         rough = {labels[3] for labels in found if labels[2] == "other"}
         self.assertEqual(rough, {"1xx", "2xx", "3xx", "4xx", "5xx"})
-        tally.count(ended(compiled("two.example.com"), status=599), 0.001)
+        tally.count([(ended(compiled("two.example.com"), status=599), 0.001)])
         self.assertIn("599", {labels[3] for labels in outcomes(tally)})
 
     def test_ten_thousand_routes_are_counted(self) -> None:
@@ -208,7 +212,7 @@ class BoundTests(SynchronousTestCase):
         for number in range(10_000):
             at = compiled(f"app{number}.example.com")
             for status in (200, 302, 403, 502):
-                tally.count(ended(at, status=status, upstream=0.001), 0.001)
+                tally.count([(ended(at, status=status, upstream=0.001), 0.001)])
         entries = dict(Reading(tally.memory))
         for name, family in FAMILIES.items():
             count = sum(1 for found, _ in entries if found == name)

@@ -228,7 +228,7 @@ def tally() -> object:
     for number in range(OUTCOMES // 4):
         one = attrs.evolve(at, id=f"{number:016x}")
         for status in (200, 302, 403, 502):
-            made.count(ended(one, status=status), 0.01)
+            made.count([(ended(one, status=status), 0.01)])
     for number in range(DESTINATIONS):
         made.upstream(f"10.0.{number}.1:8080")
     # The cells and what they mean are no memory of Python's.

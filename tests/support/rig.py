@@ -8,6 +8,7 @@ settings; only sockets, time and chance are doubles.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -82,6 +83,8 @@ class Rig:
         """Seconds by which the time of day was set; timers go by the clock alone."""
         self.upstreams = MemoryUpstreams()
         self.logged: list[AccessEntry] = []
+        self.listeners: list[Callable[[AccessEntry], None]] = []
+        """Who else is given each entry."""
         self.world = World(
             agent=agent or NoProvider(),
             clock=self.clock,
@@ -98,9 +101,14 @@ class Rig:
             edge=Edge(upstreams=self.pools, now=self.now, clock=self.clock.seconds),
             limits=limits,
             deadlines=deadlines,
-            record=self.logged.append,
+            record=self._record,
             run_id="rig",
         )
+
+    def _record(self, entry: AccessEntry) -> None:
+        self.logged.append(entry)
+        for listen in self.listeners:
+            listen(entry)
 
     def sweeps(self) -> None:
         """Have the streams decided again every two seconds from now on."""

@@ -44,7 +44,9 @@ class MetricsTests(SynchronousTestCase):
     def test_the_text_is_good(self) -> None:
         """Promtool reads it; what it would name otherwise are names that Pomerium has."""
         tally = Tally()
-        tally.count(ended(compiled(), decision="public", reasons=("accept",), upstream=0.1), 0.2)
+        tally.count(
+            [(ended(compiled(), decision="public", reasons=("accept",), upstream=0.1), 0.2)]
+        )
         facts = Facts(
             version="0.1",
             services="all",
