@@ -6,18 +6,66 @@ from typing import Any
 
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
-    wrapClientTLS,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from pomeriumd.net.dialer import Dialer
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.upstreams import CONNECT_SECONDS
 from pomeriumd.net.verify import client_options
+
+
+class TLSTransport(BufferingTLSTransport):
+    """Twisted's; it leaves no circle behind when the other side breaks off."""
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        if reason is not None:
+            # Its traceback holds the frame that holds it. Nobody reads it, and the garbage
+            # collector looks at no generation's connections (``daemon.collector``).
+            reason.cleanFailure()
+        super()._tlsShutdownFinished(reason)
+
+
+class TLSFactory(TLSMemoryBIOFactory):
+    """Wraps a connection in TLS."""
+
+    protocol = TLSTransport
+
+
+@implementer(IStreamClientEndpoint)
+@attrs.frozen(eq=False)
+class TLSEndpoint:
+    """
+    TLS over another endpoint.
+
+    Args:
+        plain: the other one.
+        options: make the connection's TLS.
+        clock: for its goodbye.
+    """
+
+    _plain: IStreamClientEndpoint
+    _options: IOpenSSLClientConnectionCreator
+    _clock: IReactorTime
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Return a Deferred of the protocol, whose handshake may be under way."""
+        wrapping = TLSFactory(self._options, True, protocolFactory, self._clock)
+        connecting: Deferred[Any] = self._plain.connect(wrapping)
+        return connecting.addCallback(lambda transport: transport.wrappedProtocol)
 
 
 @attrs.define(eq=False)
@@ -44,7 +92,8 @@ class Connectors:
         """
         endpoint = self._plain(peer)
         if peer.tls is not None:
-            endpoint = wrapClientTLS(
+            endpoint = TLSEndpoint(
+                endpoint,
                 client_options(
                     server_name=peer.tls.server_name,
                     place=place,
@@ -53,8 +102,7 @@ class Connectors:
                     client_key=peer.tls.client_key,
                     skip_verify=peer.tls.skip_verify,
                 ),
-                endpoint,
-                clock=self._reactor,
+                self._reactor,
             )
         return endpoint
 

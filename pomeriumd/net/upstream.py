@@ -127,6 +127,10 @@ class UpstreamConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever waits for the rest."""
         self._deadlines.forget(self)
+        closing, self._closing = self._closing, True
+        if not closing:
+            # A TLS transport holds its producer, which holds it.
+            self.transport.unregisterProducer()
         asker, self._asker = self._asker, None
         self.on_gone(self)
         if asker is None:
