@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.load.daemon import public
@@ -165,14 +166,6 @@ class WorkersTests(DaemonCase):
         self.assertEqual(workers[1]["pid"], other)
         self.assertEqual([worker["restarts"] for worker in workers], [1, 0])
 
-    def test_a_frozen_one_is_replaced(self) -> None:
-        """One that answers nobody is killed, and its place is taken."""
-        victim = self.pids()[1]
-        os.kill(victim, signal.SIGSTOP)
-        self.daemon.until("worker 1 serves", nth=2)
-        self.assertFalse(runs(victim))
-        self.assertEqual(self.ping(), 200)
-
     def test_one_that_is_told_to_end_drains(self) -> None:
         """SIGTERM to a worker ends it in peace, as a restart of that one alone."""
         os.kill(self.pids()[0], signal.SIGTERM)
@@ -298,6 +291,7 @@ class ReloadTests(DaemonCase):
             self.ping(port=address)
 
 
+@pytest.mark.system
 class AloneTests(ReloadTests):
     """``workers: 1``: the same with one process."""
 
