@@ -49,7 +49,10 @@ def make_site(
     **settings: Any,
 ) -> Site:
     """
-    Start all of it.
+    Start all of it; the daemon is one process, unless told otherwise.
+
+    What a worker remembers of its provider (keys, failures, renewals) is its own, and these
+    tests count how often the provider is asked.
 
     Args:
         place: an empty directory.
@@ -79,7 +82,7 @@ def make_site(
             issuer=provider.name,
             application=application.url,
             port=port,
-            settings=settings,
+            settings={"workers": 1, **settings},
             more=time.stepping if stepping else time.passing,
         )
     except BaseException:

@@ -21,8 +21,8 @@ pytestmark = [
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """All of it, running."""
-    site = make_site(tmp_path / "site")
+    """All of it, running, with workers: each request of a browser may come to another one."""
+    site = make_site(tmp_path / "site", workers=2)
     yield site
     site.stop()
 
