@@ -1,5 +1,5 @@
 """
-What the metrics tell, in the text that Prometheus reads; METRICS is the one list of them.
+What the metrics tell; METRICS is the one list of them, ``exposition`` makes the text of it.
 
 Names are Pomerium's where it has one. ``python -m pomeriumd.daemon.metrics`` prints the table
 of docs/metrics.md; a test compares.
@@ -10,17 +10,14 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate
 from operator import itemgetter
 
 import attrs
-from prometheus_client import Metric, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from pomeriumd.daemon.merge import Numbers, Totals, Worker
+from pomeriumd.daemon.merge import Numbers
 from pomeriumd.daemon.processes import Use
 from pomeriumd.daemon.series import (
     DURATION,
@@ -39,12 +36,6 @@ PREFIX = "pomerium_"
 
 STATES = ("starting", "serving", "stopping", "resting")
 """Of workers; each is told of also when none is in it, for alerts that wait for zero."""
-
-PIECE = 200
-"""Lines that are made at once: some two milliseconds."""
-
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4.encode("ascii")
-"""Of the text: the form that every Prometheus reads."""
 
 
 @attrs.frozen(kw_only=True)
@@ -86,7 +77,7 @@ class Described:
     labels: tuple[str, ...]
     text: str
     """One sentence, for the manual and the HELP line."""
-    samples: Callable[[Described, _Numbers], Iterable[Sample]] = attrs.field(repr=False)
+    samples: Callable[[Described, Gathered], Iterable[Sample]] = attrs.field(repr=False)
 
     @property
     def full_name(self) -> str:
@@ -98,7 +89,7 @@ class Described:
         return Sample(self.full_name, dict(zip(self.labels, labels, strict=True)), value)
 
 
-class _Numbers:
+class Gathered:
     """The merged numbers by family, and what is summed up from them."""
 
     def __init__(self, merged: Numbers, facts: Facts) -> None:
@@ -122,13 +113,13 @@ class _Numbers:
         return sums
 
 
-_Samples = Callable[[Described, _Numbers], Iterable[Sample]]
+_Samples = Callable[[Described, Gathered], Iterable[Sample]]
 
 
 def _fact(read: Callable[[Facts], float], *labels: Callable[[Facts], str]) -> _Samples:
     """Give one sample: a fact."""
 
-    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    def samples(metric: Described, numbers: Gathered) -> Iterator[Sample]:
         facts = numbers.facts
         yield metric.sample([label(facts) for label in labels], read(facts))
 
@@ -138,7 +129,7 @@ def _fact(read: Callable[[Facts], float], *labels: Callable[[Facts], str]) -> _S
 def _by(read: Callable[[Facts], Mapping[str, float]]) -> _Samples:
     """Give a sample for each entry of a fact that is a map."""
 
-    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    def samples(metric: Described, numbers: Gathered) -> Iterator[Sample]:
         for label, value in sorted(read(numbers.facts).items()):
             yield metric.sample([label], value)
 
@@ -148,7 +139,7 @@ def _by(read: Callable[[Facts], Mapping[str, float]]) -> _Samples:
 def _of(read: Callable[[Use], float | None]) -> _Samples:
     """Give a sample for each process of which the system tells."""
 
-    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    def samples(metric: Described, numbers: Gathered) -> Iterator[Sample]:
         for process, use in sorted(numbers.facts.processes.items()):
             value = read(use)
             if value is not None:
@@ -161,38 +152,38 @@ def _worker(family: str, names: tuple[str, ...], name: str) -> _Samples:
     """Give the sum over all workers of one of their fixed numbers."""
     place = names.index(name)
 
-    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    def samples(metric: Described, numbers: Gathered) -> Iterator[Sample]:
         found = numbers[family].get(())
         yield metric.sample([], found[place] if found is not None else 0)
 
     return samples
 
 
-def _dropped(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+def _dropped(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     found = numbers["since"].get(())
     workers = found[SINCE.index("log_lines_dropped")] if found is not None else 0
     yield metric.sample([], workers + numbers.facts.lines_dropped)
 
 
-def _cut(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+def _cut(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     for labels, (count,) in numbers["cut"].items():
         if count:
             yield metric.sample(labels, count)
 
 
-def _requests(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+def _requests(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     service = numbers.facts.services
     for (host, route, method, status), count in numbers.exchanges(1, 0, 2, 3).items():
         yield metric.sample((service, host, route, method, status), count)
 
 
-def _decisions(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+def _decisions(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     for labels, count in numbers.exchanges(1, 0, 4, 5).items():
         if labels[2]:
             yield metric.sample(labels, count)
 
 
-def _errors(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+def _errors(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     sums: dict[str, float] = {}
     for (_, kind), count in numbers.exchanges(0, 6).items():
         sums[kind] = sums.get(kind, 0.0) + count
@@ -201,7 +192,7 @@ def _errors(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
             yield metric.sample([kind], count)
 
 
-def _pools(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+def _pools(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     for (where,), counts in numbers["upstream"].items():
         if where == OTHER and not any(counts):
             continue
@@ -213,7 +204,7 @@ def _histogram(family: str, shape: Histogram) -> _Samples:
     """Give the buckets, the sum and the count of each route."""
     edges = [*map(floatToGoString, shape.bounds), "+Inf"]
 
-    def samples(metric: Described, numbers: _Numbers) -> Iterator[Sample]:
+    def samples(metric: Described, numbers: Gathered) -> Iterator[Sample]:
         name, service = metric.full_name, numbers.facts.services
         for (route, host, *to), cells in numbers[family].items():
             counts = list(accumulate(cells[shape.first : shape.sum]))
@@ -448,54 +439,6 @@ METRICS: tuple[Described, ...] = (
         _of(lambda use: use.most_files),
     ),
 )
-
-
-@attrs.frozen
-class _Some(Collector):
-    """A collector of one metric, or of a piece of it."""
-
-    metric: Metric
-
-    def collect(self) -> Iterator[Metric]:
-        """Give it."""
-        yield self.metric
-
-
-def exposition(
-    totals: Totals, workers: Callable[[], Iterable[Worker]], facts: Callable[[], Facts]
-) -> Iterator[bytes]:
-    """
-    Give the text in pieces, each made when it is asked for; some are empty.
-
-    Ten thousand routes are some 100,000 lines, and a process that also serves must not stand
-    still for them.
-
-    Args:
-        totals: what was counted by workers that have ended.
-        workers: gives those that run; asked once, at the first piece.
-        facts: asked once, after them.
-    """
-    sums: Numbers = {}
-    for _ in totals.merging(workers(), sums):
-        yield b""
-    numbers = _Numbers(sums, facts())
-    yield b""
-    for described in METRICS:
-        samples = iter(described.samples(described, numbers))
-        octets = _text(described, list(islice(samples, PIECE)))
-        yield octets
-        while some := list(islice(samples, PIECE)):
-            # Two lines of the metric itself come first in every piece.
-            yield _text(described, some).split(b"\n", 2)[2]
-
-
-def _text(described: Described, samples: list[Sample]) -> bytes:
-    name = described.full_name
-    if described.kind == "counter":
-        name = name.removesuffix("_total")  # which the library puts back
-    metric = Metric(name, described.text, described.kind)
-    metric.samples = samples
-    return generate_latest(_Some(metric))
 
 
 def table() -> str:

@@ -20,8 +20,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
+from pomeriumd.daemon.exposition import CONTENT_TYPE
 from pomeriumd.daemon.listeners import Listener
-from pomeriumd.daemon.metrics import CONTENT_TYPE
 
 CONNECTIONS = 16
 """Open at one time; one more is closed."""

@@ -11,10 +11,11 @@ import attrs
 from twisted.internet.defer import Deferred
 
 import pomeriumd
+from pomeriumd.daemon.exposition import exposition
 from pomeriumd.daemon.ledger import Ledger
 from pomeriumd.daemon.lines import Lines
 from pomeriumd.daemon.listeners import Sockets
-from pomeriumd.daemon.metrics import Facts, exposition
+from pomeriumd.daemon.metrics import Facts
 from pomeriumd.daemon.processes import use_of
 from pomeriumd.daemon.reading import REFUSED
 from pomeriumd.daemon.reload import Outcome, Reloading

@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.cells import Reading
+from pomeriumd.daemon.exposition import PIECE, exposition
 from pomeriumd.daemon.merge import Totals
-from pomeriumd.daemon.metrics import METRICS, PIECE, Facts, exposition
+from pomeriumd.daemon.metrics import METRICS, Facts
 from pomeriumd.daemon.processes import Use
 from pomeriumd.daemon.series import NOW, SINCE
 from pomeriumd.daemon.tally import Tally

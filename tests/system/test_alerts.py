@@ -12,8 +12,9 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.cells import Reading
+from pomeriumd.daemon.exposition import exposition
 from pomeriumd.daemon.merge import Totals
-from pomeriumd.daemon.metrics import Facts, exposition
+from pomeriumd.daemon.metrics import Facts
 from pomeriumd.daemon.processes import Use
 from pomeriumd.daemon.tally import Tally
 from tests.support.exchanges import compiled, ended
