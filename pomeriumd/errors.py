@@ -25,6 +25,7 @@ Every error of ours, by what the catcher does with it.
     │   └── UpstreamTimeout     504
     ├── Exhausted               503  this host has nothing left for another connection
     ├── ProviderError           503  the identity provider's doing
+    ├── Undecided               503  no authorize service could say whether it may go on
     ├── ClientGone              499  nobody is left to answer
     ├── BadToken                a token, cookie or seal that does not verify
     └── SettingsError           problems in the settings, each with its place
@@ -267,6 +268,16 @@ class ProviderError(PomeriumError):
     status: ClassVar[int] = 503
     side: ClassVar[Side] = Side.PROVIDER
     public: ClassVar[str] = "The identity provider did not do its part. Try again shortly."
+
+
+class Undecided(PomeriumError):
+    """No replica of the authorize service answered in time; nothing is let through then."""
+
+    status: ClassVar[int] = 503
+    public: ClassVar[str] = (
+        "It cannot be decided at the moment whether you may open this page. Try again shortly."
+    )
+    remedy = "do the hosts of authorize_service_url run, and can this host reach them?"
 
 
 class ClientGone(PomeriumError):

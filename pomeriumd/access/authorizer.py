@@ -14,22 +14,43 @@ import attrs
 
 from pomeriumd.access.decision import Decision
 from pomeriumd.access.routes import Route
-from pomeriumd.session.session import Session
+from pomeriumd.access.verdict import Given, Question
+from pomeriumd.session.known import Known
 
 
 class Authorizer(Protocol):
     """Who decides: the compiled policies in this process, or a service elsewhere."""
 
-    def decide(self, route: Route, session: Session | None) -> Decision | Awaitable[Decision]:
+    def decide(self, route: Route, known: Known | None) -> Decision | Awaitable[Decision]:
         """
         Decide one request.
 
         Args:
             route: the route that the request was matched to.
-            session: verified and fresh enough to count; None for nobody.
+            known: a session that is verified and fresh enough to count; None for nobody.
 
         Returns:
             The decision, or something to await when it has to be fetched.
+        """
+
+
+class Remote(Protocol):
+    """A service elsewhere that decides: any of its replicas."""
+
+    def check(self, question: Question) -> Awaitable[Given]:
+        """
+        Have one replica answer.
+
+        Raises:
+            Undecided: none of them did, in time.
+        """
+
+    def holds(self, replica: str, generation: str) -> bool | None:
+        """
+        Say whether what a replica decided under a generation still holds.
+
+        Returns:
+            None when there is nobody to tell: no replica is heard at all.
         """
 
 
@@ -37,6 +58,6 @@ class Authorizer(Protocol):
 class LocalAuthorizer:
     """Asks the route's own policy, at once."""
 
-    def decide(self, route: Route, session: Session | None) -> Decision:
+    def decide(self, route: Route, known: Known | None) -> Decision:
         """Return what the route's policy says."""
-        return route.policy.decide(None if session is None else session.identity)
+        return route.policy.decide(None if known is None else known.session.identity)

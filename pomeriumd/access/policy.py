@@ -26,8 +26,12 @@ import attrs
 
 from pomeriumd.access import decision as why
 from pomeriumd.access.decision import Allow, Decision, Deny, SignIn
+from pomeriumd.access.verdict import SESSION
 from pomeriumd.session.session import Identity
 from pomeriumd.settings.model import RouteSettings
+
+EVERYONE: frozenset[str] = frozenset()
+ONE_PERSON = frozenset({SESSION})
 
 PUBLIC = Allow((why.ACCEPT,))
 ANY_USER = Allow((why.USER_OK,))
@@ -94,6 +98,11 @@ class Policy:
     def _tried_without_email(self) -> Deny:
         asks_for_email = self.emails or self.domains
         return Deny((*self._deny.reasons, *((why.EMAIL_UNVERIFIED,) if asks_for_email else ())))
+
+    @property
+    def depends_on(self) -> frozenset[str]:
+        """Return what its decisions depend on, as ``Verdict.depends_on`` has it."""
+        return EVERYONE if self.public else ONE_PERSON
 
     def decide(self, identity: Identity | None) -> Decision:
         """

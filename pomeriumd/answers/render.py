@@ -31,6 +31,7 @@ from pomeriumd.errors import (
     RequestTimeout,
     StreamEnded,
     Unauthenticated,
+    Undecided,
     UpstreamBroken,
     UpstreamBusy,
     UpstreamError,
@@ -153,6 +154,16 @@ WORDING: dict[type[PomeriumError], Wording] = {
     Exhausted: Wording(
         "Too much to do",
         ("Your request was not passed on, so it is safe to try again in a few seconds.", _REPORT),
+        again=True,
+        retry_after=BUSY_SECONDS,
+    ),
+    Undecided: Wording(
+        "Access not decided",
+        (
+            "Nothing is wrong with your account: the service that decides does not answer.",
+            "Your request did not reach the application, so it is safe to try again.",
+            _REPORT,
+        ),
         again=True,
         retry_after=BUSY_SECONDS,
     ),

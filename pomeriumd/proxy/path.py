@@ -85,7 +85,7 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
         known = session = None
 
     # The decision, by the policy of this very route.
-    decision = here.authorizer.decide(route, session)
+    decision = here.authorizer.decide(route, known)
     if not isinstance(decision, _DECIDED):
         decision = await decision
         if not isinstance(decision, _DECIDED):

@@ -33,6 +33,7 @@ from pomeriumd.access.routes import Route
 from pomeriumd.errors import BadMessage, StreamEnded
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.proxy.generation import Generation
+from pomeriumd.session.known import Known
 from pomeriumd.session.session import Session
 from pomeriumd.session.standing import Standing, standing
 
@@ -72,8 +73,8 @@ def judge(
     if route is None:
         return _ended(why.ROUTE_GONE)
     believed = _believed(exchange, here, now, freshest, signed_out)
-    session = believed if isinstance(believed, Session) else None
-    decision = here.authorizer.decide(route, session)
+    known = believed if isinstance(believed, Known) else None
+    decision = here.authorizer.decide(route, known)
     match decision:
         case Allow():
             pass
@@ -106,7 +107,7 @@ def _believed(
     now: float,
     freshest: Mapping[str, Session],
     signed_out: Container[str],
-) -> Session | str | None:
+) -> Known | str | None:
     """Return the session to decide by; or the word for why it is none; None if none was there."""
     known = exchange.known
     if known is None:
@@ -121,7 +122,7 @@ def _believed(
         return why.SESSION_ENDED
     match standing(session, now, here.sessions.limits, in_use=True):
         case Standing.FRESH | Standing.RECHECK:
-            return session
+            return attrs.evolve(known, session=session)
         case Standing.STALE:
             return why.SESSION_UNCONFIRMED
         case Standing.ENDED:

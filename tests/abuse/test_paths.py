@@ -30,7 +30,8 @@ from pomeriumd.access.decision import Allow
 from pomeriumd.access.routes import Route
 from pomeriumd.errors import PomeriumError, ProviderError
 from pomeriumd.net.contexts import CertificateStore
-from pomeriumd.session.session import Identity, Session
+from pomeriumd.session.known import Known
+from pomeriumd.session.session import Identity
 from pomeriumd.settings.model import Origin, RouteSettings, UpstreamURL
 from tests.support.certificates import NOW as CERTIFIED
 from tests.support.certificates import leaf
@@ -562,10 +563,10 @@ class Remembering:
 
     routes: list[Route] = attrs.Factory(list)
 
-    def decide(self, route: Route, session: Session | None) -> Any:
+    def decide(self, route: Route, known: Known | None) -> Any:
         """Remember the route, and decide."""
         self.routes.append(route)
-        return LocalAuthorizer().decide(route, session)
+        return LocalAuthorizer().decide(route, known)
 
 
 ELSEWHERE = (
@@ -1066,7 +1067,7 @@ class Answering:
 
     answer: Callable[[], Any]
 
-    def decide(self, route: Route, session: Session | None) -> Any:
+    def decide(self, route: Route, known: Known | None) -> Any:
         """Answer."""
         return self.answer()
 

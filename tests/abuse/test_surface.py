@@ -38,7 +38,8 @@ from pomeriumd.crypto.tokens import sign
 from pomeriumd.daemon.logs import LineObserver
 from pomeriumd.errors import SettingsError
 from pomeriumd.session.claims import session_claims
-from pomeriumd.session.session import Identity, Session
+from pomeriumd.session.known import Known
+from pomeriumd.session.session import Identity
 from pomeriumd.settings.load import load
 from pomeriumd.settings.model import Secret
 from pomeriumd.settings.report import report
@@ -136,7 +137,7 @@ class PublicListenerTests(SignInCase):
         """A failure inside is a page with a number to ask by; its text is for the log alone."""
 
         class Broken:
-            def decide(self, of: Route, session: Session | None) -> NoReturn:
+            def decide(self, of: Route, known: Known | None) -> NoReturn:
                 raise RuntimeError("shared_secret at 10.0.0.1 in Traceback")
 
         generation = self.rig.front.generation
@@ -418,7 +419,7 @@ class SecretTests(SignInCase):
             class Broken:
                 said = text
 
-                def decide(self, of: Route, session: Session | None) -> NoReturn:
+                def decide(self, of: Route, known: Known | None) -> NoReturn:
                     raise RuntimeError(self.said)
 
             generation = self.rig.front.generation

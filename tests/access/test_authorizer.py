@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pomeriumd.access.authorizer import Authorizer, LocalAuthorizer
 from pomeriumd.access.decision import Allow, Deny, SignIn
 from pomeriumd.access.routes import Route
+from pomeriumd.session.known import Known
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.settings.model import Origin, RouteSettings, UpstreamURL
 
@@ -41,6 +42,7 @@ class LocalAuthorizerTests(SynchronousTestCase):
     def test_asks_the_route_it_is_given(self) -> None:
         """The policy of the matched route decides, for its session or for nobody."""
         authorizer: Authorizer = LocalAuthorizer()
-        self.assertEqual(authorizer.decide(route("a"), SESSION), Allow(("groups-ok",)))
-        self.assertEqual(authorizer.decide(route("b"), SESSION), Deny(("groups-unauthorized",)))
+        known = Known(SESSION, ("app.example:443", "token", True), object())
+        self.assertEqual(authorizer.decide(route("a"), known), Allow(("groups-ok",)))
+        self.assertEqual(authorizer.decide(route("b"), known), Deny(("groups-unauthorized",)))
         self.assertEqual(authorizer.decide(route("a"), None), SignIn(("user-unauthenticated",)))

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.access.decision import Allow, Decision, Deny, SignIn
 from pomeriumd.access.policy import Policy, ascii_lower, compile_policy, email_domain
+from pomeriumd.access.verdict import SESSION
 from pomeriumd.session.session import Identity
 from pomeriumd.settings.model import Origin, RouteSettings, UpstreamURL
 
@@ -98,6 +99,11 @@ OF_NO_USE = [
 
 class FoldTests(SynchronousTestCase):
     """ascii_lower() and email_domain(): what is compared."""
+
+    def test_says_what_it_depends_on(self) -> None:
+        """Whoever asks, a public route's answer is the same; any other depends on who it is."""
+        self.assertEqual(policy(allow_public_unauthenticated_access=True).depends_on, frozenset())
+        self.assertEqual(policy(allowed_groups=("a",)).depends_on, {SESSION})
 
     def test_ascii_letters_only(self) -> None:
         """A to Z become small; the Kelvin sign and the dotted I stay what they are."""

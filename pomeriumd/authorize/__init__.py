@@ -1,0 +1,1 @@
+"""Decisions for proxies elsewhere, by the policies of this process."""
