@@ -40,6 +40,7 @@ from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.login import LoginSite
 from pomeriumd.session.standing import SessionLimits
 from pomeriumd.settings.model import RouteSettings, Secret, Settings
+from pomeriumd.settings.roles import needed
 
 FEW = 16
 """Routes of one piece of the work."""
@@ -98,9 +99,9 @@ def building(
     """
     roots = _roots(shared_secret, settings.shared_secret_previous)
     shared = SharedKeys.derived(roots)
-    own_keys = OwnKeys.derived(
-        _roots(settings.cookie_secret.reveal(), settings.cookie_secret_previous)
-    )
+    cookie_secret = needed(settings.cookie_secret, "cookie_secret")
+    own_keys = OwnKeys.derived(_roots(cookie_secret.reveal(), settings.cookie_secret_previous))
+    sign_in = needed(settings.authenticate_service_url, "authenticate_service_url")
     shape = _shape(settings)
     session_limits = SessionLimits(
         expire=settings.cookie_expire,
@@ -113,7 +114,7 @@ def building(
     store = yield from _store(settings, world.now(), before)
     made = yield from _routes(settings, provider.identity_issuer, world, before)
     routes = yield from RouteTable.building(tuple(made.ways))
-    authenticate_origin = settings.authenticate_service_url.text
+    authenticate_origin = sign_in.text
     pages = Pages()
     identity = _identity(settings, roots)
     yield
@@ -170,7 +171,7 @@ def building(
             headers=tuple((n.lower().encode(), v.encode()) for n, v in settings.headers),
         ),
         authenticate=authenticate.answer,
-        authenticate_host=settings.authenticate_service_url.host.encode("ascii"),
+        authenticate_host=sign_in.host.encode("ascii"),
         small_body=limits.small_body,
     )
     return Built(
@@ -307,10 +308,10 @@ def _provider(
     if before is not None and _of_provider(before.settings) == _of_provider(settings):
         return before.provider, before.renewals
     provider = OIDCProvider(
-        kind=settings.idp_provider,
+        kind=needed(settings.idp_provider, "idp_provider"),
         issuer=settings.idp_provider_url,
-        client_id=settings.idp_client_id,
-        client_secret=settings.idp_client_secret,
+        client_id=needed(settings.idp_client_id, "idp_client_id"),
+        client_secret=needed(settings.idp_client_secret, "idp_client_secret"),
         scopes=settings.idp_scopes,
         request_params=settings.idp_request_params,
         algorithms=settings.idp_signing_algorithms,

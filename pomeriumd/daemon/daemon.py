@@ -51,7 +51,7 @@ class Daemon(Service):
             digest=self._first.digest,
             content=sealed(self._first),
             since=self._now(),
-            routes=len(settings.routes),
+            routes=len(settings.all_routes),
         )
         self._reloading.begin(generation)
         self._adopt(settings)

@@ -20,6 +20,7 @@ import mmap
 import os
 import pickle
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, BinaryIO
 
 import attrs
@@ -75,10 +76,11 @@ class Framed:
 @attrs.frozen(kw_only=True)
 class _Header:
     framed: Framed
-    """Without certificates and routes."""
+    """Without certificates, and its clusters, like the whole, without routes."""
     shared: int
     certificates: int
-    routes: int
+    routes: tuple[int, ...]
+    """How many the whole has, then each cluster."""
 
 
 LONG = 256
@@ -115,16 +117,21 @@ class _Unpickler(pickle.Unpickler):
 def write(file: BinaryIO, framed: Framed) -> None:
     """Write settings where another process will read them."""
     settings = framed.settings
-    empty = attrs.evolve(settings, certificates=(), routes=())
+    empty = attrs.evolve(
+        settings,
+        certificates=(),
+        routes=(),
+        clusters=tuple(attrs.evolve(cluster, routes=()) for cluster in settings.clusters),
+    )
     shared: dict[bytes, int] = {}
     frames = io.BytesIO()
-    for frame in (*_cut(settings.certificates), *_cut(settings.routes)):
+    for frame in (*_cut(settings.certificates), *_cut(settings.all_routes)):
         _Pickler(frames, shared).dump(frame)
     header = _Header(
         framed=attrs.evolve(framed, settings=empty),
         shared=len(shared),
         certificates=len(settings.certificates),
-        routes=len(settings.routes),
+        routes=(len(settings.routes), *(len(cluster.routes) for cluster in settings.clusters)),
     )
     file.write(_MARK)
     pickle.dump(header, file, protocol=5)
@@ -248,10 +255,19 @@ def _assembled(memory: mmap.mmap) -> Pieces[Framed]:
         certificates += _Unpickler(memory, shared).load()
         yield
     routes: list[Any] = []
-    while len(routes) < header.routes:
+    while len(routes) < sum(header.routes):
         routes += _Unpickler(memory, shared).load()
         yield
+    rest = iter(routes)
+    own, *theirs = (tuple(islice(rest, count)) for count in header.routes)
+    empty = header.framed.settings
     settings = attrs.evolve(
-        header.framed.settings, certificates=tuple(certificates), routes=tuple(routes)
+        empty,
+        certificates=tuple(certificates),
+        routes=own,
+        clusters=tuple(
+            attrs.evolve(cluster, routes=its)
+            for cluster, its in zip(empty.clusters, theirs, strict=True)
+        ),
     )
     return attrs.evolve(header.framed, settings=settings)

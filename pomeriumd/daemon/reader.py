@@ -25,6 +25,7 @@ from pomeriumd.daemon.build import World, building
 from pomeriumd.daemon.frames import BadFrames, Framed
 from pomeriumd.daemon.reading import ANSWER, COMPARED, CONTENT, GOOD, PRESENT, REFUSED, SAME, Read
 from pomeriumd.daemon.secret_file import shared_root
+from pomeriumd.daemon.unserved import refuse_unserved
 from pomeriumd.errors import SettingsError
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.connect import Connectors
@@ -67,6 +68,7 @@ def read(
     try:
         if present is not None and (problems := needs_restart(present.settings, settings)):
             raise SettingsError(problems)  # noqa: TRY301  # one way out for all problems
+        refuse_unserved(settings)
         framed = Framed(
             settings=settings,
             digest=loaded.digest,
@@ -80,7 +82,7 @@ def read(
         outcome=GOOD,
         files=loaded.files,
         digest=loaded.digest,
-        routes=len(settings.routes),
+        routes=len(settings.all_routes),
         changes=() if present is None else changes(present.settings, settings),
     )
     return found, framed

@@ -40,11 +40,14 @@ from pomeriumd.daemon.secret_file import Owner, shared_root
 from pomeriumd.daemon.serving import Serving, world_of
 from pomeriumd.daemon.supervisor import Ended, SignedOutAt, Supervisor
 from pomeriumd.daemon.tally import Tally
+from pomeriumd.daemon.unserved import refuse_unserved
 from pomeriumd.daemon.watch import Watch
 from pomeriumd.daemon.worker_process import WorkerProcess
 from pomeriumd.http.limits import Limits
 from pomeriumd.pieces import finish
 from pomeriumd.settings.model import Secret, Settings
+
+_log = Logger()
 
 
 class Root(MultiService):
@@ -130,7 +133,7 @@ def tree(
         now=time.time,  # noqa: TID251  # here the arguments come from
     )
     report = Report(
-        services=settings.services,
+        services=settings.service,
         ledger=ledger,
         servants=servants,
         sockets=sockets,
@@ -142,6 +145,8 @@ def tree(
 
     def adopt(new: Settings) -> None:
         observer.set_level(new.log_level)
+        for warning in new.warnings:
+            _log.warn("{warning}", warning=str(warning))
         site.listen(sockets.by_name.get(METRICS))
 
     reloading.adopt = adopt
@@ -183,8 +188,9 @@ def first_of(settings: Settings, digest: str, twistd: Mapping[str, Any]) -> Fram
         twistd: its own options.
 
     Raises:
-        SettingsError: it can be neither read nor made.
+        SettingsError: it can be neither read nor made, or the settings say what is not there yet.
     """
+    refuse_unserved(settings)
     kept = None
     if settings.shared_secret is None:
         kept = Secret(shared_root(settings, secrets.token_bytes, Owner.told(twistd)))

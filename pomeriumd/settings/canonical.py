@@ -13,8 +13,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS, Key
-from pomeriumd.settings.model import RouteSettings, Settings
+from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, LISTS_OF_MAPS, ROUTE_KEYS, Key
+from pomeriumd.settings.model import ClusterSettings, RouteSettings, Settings
 from pomeriumd.settings.reads import ReadsPairs
 from pomeriumd.settings.values import CertificatePair, Secret
 
@@ -23,25 +23,35 @@ def digest(settings: Settings) -> str:
     """
     Return the SHA-256 of what settings say: 64 hexadecimal digits.
 
-    It may be shown: secrets go into it, but ``cookie_secret``, which is 32 random bytes, keeps
-    all else in it from being guessed.
+    It may be shown: secrets go into it, but ``cookie_secret`` or ``shared_secret``, which are 32
+    random bytes and of which every process has one, keep all else in it from being guessed.
     """
     found = said(settings, GLOBAL_KEYS)
+    clusters = sorted(settings.clusters, key=lambda cluster: cluster.name)
+    # Left out where there are none, as what is by default is.
+    if clusters:
+        found["clusters"] = [
+            {
+                **said(cluster, CLUSTER_KEYS),
+                "routes": [said(route, ROUTE_KEYS) for route in cluster.routes],
+            }
+            for cluster in clusters
+        ]
     found["routes"] = [said(route, ROUTE_KEYS) for route in settings.routes]
     found["certificates"] = [_plain(pair) for pair in settings.certificates]
     text = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def said(of: Settings | RouteSettings, keys: Mapping[str, Key]) -> dict[str, Any]:
+def said(of: Settings | ClusterSettings | RouteSettings, keys: Mapping[str, Key]) -> dict[str, Any]:
     """
-    Return by key what is not as by default, as JSON has it; no routes and no certificates.
+    Return by key what is not as by default, as JSON has it; none of the LISTS_OF_MAPS.
 
     Secrets are in it: it is not for showing.
     """
     found = {}
     for name, key in keys.items():
-        if not key.attribute or name in ("routes", "certificates"):
+        if not key.attribute or name in LISTS_OF_MAPS:
             continue
         value = getattr(of, key.attribute)
         if value != key.default:

@@ -7,7 +7,7 @@ is and until when, of a route which keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cryptography import x509
@@ -15,8 +15,8 @@ from cryptography import x509
 from pomeriumd.errors import Problem
 from pomeriumd.settings.canonical import said
 from pomeriumd.settings.fields import LONGEST_SHOWN, written
-from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS, Key
-from pomeriumd.settings.model import RouteSettings, Settings
+from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, ROUTE_KEYS, Key
+from pomeriumd.settings.model import ClusterSettings, RouteSettings, Settings
 from pomeriumd.settings.reads import ReadsPairs
 from pomeriumd.settings.values import CertificatePair
 
@@ -29,6 +29,13 @@ LONGEST_TITLE = 120
 AT_START = ("services", "workers", "state_dir", "control_socket", "pomerium_debug")
 """Keys that are looked at when the daemon starts and not again: what is started, where the
 secrets lie that it made, where it is asked, and how its log is written."""
+
+GRPC_AT_START = (
+    *("grpc_address", "grpc_insecure", "grpc_client_ca"),
+    *("grpc_server_max_connection_age", "grpc_server_max_connection_age_grace"),
+)
+"""The same where authorize listens for proxies: a gRPC listener is made once. A proxy reads two
+of them, and takes a change."""
 
 
 def changes(before: Settings, after: Settings) -> tuple[str, ...]:
@@ -43,6 +50,7 @@ def changes(before: Settings, after: Settings) -> tuple[str, ...]:
         *_keys(before, after),
         *_certificates(before.certificates, after.certificates),
         *_routes(before.routes, after.routes),
+        *_clusters(before.clusters, after.clusters),
     ]
     if len(found) <= MOST_SENTENCES:
         return tuple(found)
@@ -52,15 +60,25 @@ def changes(before: Settings, after: Settings) -> tuple[str, ...]:
 
 def needs_restart(before: Settings, after: Settings) -> tuple[Problem, ...]:
     """Return a problem for each change that a running daemon cannot make."""
+    found = _changed_at_start(before, after)
+    both_listen = None not in (before.grpc_address, after.grpc_address)
+    if both_listen and not found and before.grpc_tls != after.grpc_tls:
+        text = "gRPC goes from TLS to none, or back, which needs a restart: restart pomeriumd"
+        return (Problem("certificates", text),)
+    return found
+
+
+def _changed_at_start(before: Settings, after: Settings) -> tuple[Problem, ...]:
+    listens = (before.grpc_address, after.grpc_address) != (None, None)
+    keys = (*AT_START, *GRPC_AT_START) if listens else AT_START
     return tuple(
         Problem(
             key.name,
-            f"changed from {_shown(getattr(before, key.attribute))} to "
-            f"{_shown(getattr(after, key.attribute))}, which needs a restart: restart pomeriumd, "
-            "or take the change back",
+            f"{_from_to(getattr(before, key.attribute), getattr(after, key.attribute))}, which "
+            "needs a restart: restart pomeriumd, or take the change back",
         )
         for key in _differing(before, after)
-        if key.name in AT_START
+        if key.name in keys
     )
 
 
@@ -80,7 +98,13 @@ def _keys(before: Settings, after: Settings) -> Iterator[str]:
             names = sorted({name for name, _ in set(old) ^ set(new)})
             yield f"{key.name} changed: {_cut(', '.join(names), LONGEST_TITLE)}"
         else:
-            yield f"{key.name} changed from {_shown(old)} to {_shown(new)}"
+            yield f"{key.name} {_from_to(old, new)}"
+
+
+def _from_to(old: Any, new: Any) -> str:
+    if isinstance(old or new, bytes):
+        return "changed"
+    return f"changed from {_shown(old)} to {_shown(new)}"
 
 
 def _shown(value: Any) -> str:
@@ -94,8 +118,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return written(value)
     if isinstance(value, tuple):
-        return _cut(f"[{', '.join(map(str, value))}]", LONGEST_SHOWN)
-    return _cut(getattr(value, "text", None) or str(value), LONGEST_SHOWN)
+        return _cut(f"[{', '.join(map(_text, value))}]", LONGEST_SHOWN)
+    return _cut(_text(value), LONGEST_SHOWN)
+
+
+def _text(value: Any) -> str:
+    return getattr(value, "text", None) or str(value)
 
 
 def _cut(text: str, most: int) -> str:
@@ -118,12 +146,31 @@ def _routes(before: Sequence[RouteSettings], after: Sequence[RouteSettings]) -> 
         yield "the order of the routes changed"
 
 
-def _changed_keys(before: RouteSettings, after: RouteSettings) -> list[str]:
-    old, new = said(before, ROUTE_KEYS), said(after, ROUTE_KEYS)
+def _clusters(before: Sequence[ClusterSettings], after: Sequence[ClusterSettings]) -> Iterator[str]:
+    old = {cluster.name: cluster for cluster in before}
+    new = {cluster.name: cluster for cluster in after}
+    for name, cluster in new.items():
+        former = old.get(name)
+        if former is None:
+            yield f"cluster {_cut(name, LONGEST_TITLE)} added, routes: {len(cluster.routes)}"
+            continue
+        if keys := _changed_keys(former, cluster, CLUSTER_KEYS):
+            yield f"cluster {_cut(name, LONGEST_TITLE)} changed: {', '.join(keys)}"
+        for sentence in _routes(former.routes, cluster.routes):
+            yield f"cluster {_cut(name, LONGEST_TITLE)}: {sentence}"
+    for name in old:
+        if name not in new:
+            yield f"cluster {_cut(name, LONGEST_TITLE)} removed"
+
+
+def _changed_keys(
+    before: RouteSettings | ClusterSettings,
+    after: RouteSettings | ClusterSettings,
+    keys: Mapping[str, Key] = ROUTE_KEYS,
+) -> list[str]:
+    old, new = said(before, keys), said(after, keys)
     return [
-        name
-        for name in ROUTE_KEYS
-        if old.get(name) != new.get(name) or (name in old) != (name in new)
+        name for name in keys if old.get(name) != new.get(name) or (name in old) != (name in new)
     ]
 
 

@@ -15,21 +15,27 @@ import attrs
 import cattrs
 
 from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.settings.cluster_rules import CLUSTER_RULES, CLUSTERS_RULES
+from pomeriumd.settings.draft import Draft, Rule
 from pomeriumd.settings.fields import kind_of
 from pomeriumd.settings.keys import (
+    AUTHORIZE_URL,
     CERTIFICATE,
     CERTIFICATE_KEY,
+    CLUSTER_KEYS,
     GLOBAL_KEYS,
     LISTS_OF_MAPS,
     ROUTE_KEYS,
+    ROUTE_LISTS,
     Key,
     spellings,
 )
 from pomeriumd.settings.known import why_not
-from pomeriumd.settings.model import CertificatePair, RouteSettings, Settings
+from pomeriumd.settings.model import CertificatePair, ClusterSettings, RouteSettings, Settings
 from pomeriumd.settings.node import Node, Unreadable, place, placed
-from pomeriumd.settings.reads import Reads, ReadsPairs, Unfit
-from pomeriumd.settings.rules import GLOBAL_RULES, ROUTE_RULES, Draft, Rule
+from pomeriumd.settings.reads import Reads, ReadsPairs, ReadsSome, Unfit
+from pomeriumd.settings.role_rules import ROLE_RULES, settle
+from pomeriumd.settings.rules import GLOBAL_RULES, ROUTE_RULES
 
 T = TypeVar("T")
 
@@ -50,27 +56,43 @@ def check(tree: Node) -> Settings:
     tree = placed(tree)
     if not isinstance(tree.value, Mapping):
         raise SettingsError([tree.problem(f"want a map of settings, got {kind_of(tree.value)}")])
-    draft = _draft(tree, GLOBAL_KEYS, route=False)
+    draft = _draft(tree, GLOBAL_KEYS)
     problems = list(draft.problems)
-    routes = _routes(tree, problems)
-    draft.values["drafts"] = routes
+    too_many = _too_many_routes(tree)
+    if too_many is not None:
+        raise SettingsError([*problems, too_many])
+    draft.values["drafts"] = _routes(tree, problems)
+    clusters = _clusters(tree, problems)
+    if clusters is not None:
+        draft.values["cluster_drafts"] = clusters
     pairs = _certificates(tree, problems)
     if pairs is not None:
         draft.values["certificates"] = pairs
-    problems += _ruled(draft, GLOBAL_RULES)
+    settle(draft)
+    problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *CLUSTERS_RULES))
     if problems:
         raise SettingsError(problems)
-    draft.values["routes"] = tuple(_route(route) for route in routes)
-    return Settings(**{a.name: draft.values[a.name] for a in attrs.fields(Settings)})
+    return _finished(draft)
 
 
-def _draft(node: Node, keys: dict[str, Key], *, route: bool) -> Draft:
+def _finished(draft: Draft) -> Settings:
+    """Return the settings of a draft with which nothing is wrong."""
+    values = draft.values
+    values["routes"] = _made(values["drafts"])
+    values["clusters"] = tuple(_cluster(cluster) for cluster in values["cluster_drafts"])
+    first = values[AUTHORIZE_URL.name]
+    urls = (first, *values["authorize_service_urls"]) if first else values["authorize_service_urls"]
+    values["authorize_service_urls"] = tuple(dict.fromkeys(urls))
+    return Settings(**{a.name: values[a.name] for a in attrs.fields(Settings)})
+
+
+def _draft(node: Node, keys: dict[str, Key]) -> Draft:
     """Read each value of a map by itself, and note what is unknown, wrong or missing."""
     draft = Draft(node=node, values={}, problems=[])
     accepted = spellings(keys)
     for name, child in node.entries.items():
         if name not in accepted:
-            text = why_not(name, accepted, route=route)
+            text = why_not(name, accepted)
             # A key that nobody knows stands in the text, one that is known in the place.
             problem = child.problem(text)
             if text.startswith("unknown"):
@@ -82,28 +104,21 @@ def _draft(node: Node, keys: dict[str, Key], *, route: bool) -> Draft:
 
 
 def _value(draft: Draft, key: Key) -> None:
-    if key.name in LISTS_OF_MAPS or not (key.attribute or key.name in draft.node.entries):
+    if key.name in LISTS_OF_MAPS:
         return
     child = draft.node.entries.get(key.name)
     if child is None:
         if key.required:
             where = draft.node.where
             path = f"{draft.node.path}.{key.name}" if draft.node.path else key.name
-            draft.problems.append(Problem(place(path, where), f"missing; {_what(key)}"))
+            draft.problems.append(Problem(place(path, where), f"missing; {key.wanted}"))
         else:
-            draft.values[key.attribute] = key.default
+            draft.values[key.attribute or key.name] = key.default
         return
     try:
         draft.values[key.attribute or key.name] = structure(child, key.type)
     except SettingsError as error:
         draft.problems.extend(error.problems)
-
-
-def _what(key: Key) -> str:
-    """Return what a missing key wants, for instance."""
-    kind = key.marks.kind if key.marks else "value"
-    example = f", for instance {key.doc.example}" if key.doc.example else ""
-    return f"want {'base64 of 32 bytes' if kind.startswith('base64') else f'{kind}{example}'}"
 
 
 def _ruled(draft: Draft, rules: tuple[Rule, ...]) -> list[Problem]:
@@ -124,8 +139,8 @@ def _maps(tree: Node, name: str, problems: list[Problem]) -> list[Node]:
     if not isinstance(node.value, tuple):
         problems.append(node.problem(_unlike("a list", node)))
         return []
-    if len(node.value) > MOST_ROUTES:
-        problems.append(node.problem(f"want at most {MOST_ROUTES} items, got {len(node.value)}"))
+    if len(node.value) > MOST_ITEMS:
+        problems.append(node.problem(f"want at most {MOST_ITEMS} items, got {len(node.value)}"))
         return []
     good = []
     for item in node.value:
@@ -136,18 +151,59 @@ def _maps(tree: Node, name: str, problems: list[Problem]) -> list[Node]:
     return good
 
 
-def _routes(tree: Node, problems: list[Problem]) -> list[Draft]:
+def _too_many_routes(tree: Node) -> Problem | None:
+    """Return what is said of more routes than there may be, in all lists together."""
+    clusters = tree.entries.get("clusters", Node(())).items
+    lists = [
+        part.entries[name]
+        for part in (tree, *clusters)
+        for name in ROUTE_LISTS
+        if name in part.entries
+    ]
+    count = 0
+    for node in lists:
+        count += len(node.items)
+        if count > MOST_ROUTES:
+            total = sum(len(one.items) for one in lists)
+            return node.problem(f"want at most {MOST_ROUTES} routes in all, got {total}")
+    return None
+
+
+def _routes(part: Node, problems: list[Problem]) -> list[Draft]:
+    """Return the routes of the process or of a cluster, each asked its own rules."""
     drafts = []
-    for node in (*_maps(tree, "policy", problems), *_maps(tree, "routes", problems)):
-        draft = _draft(node, ROUTE_KEYS, route=True)
+    for node in (node for name in ROUTE_LISTS for node in _maps(part, name, problems)):
+        draft = _draft(node, ROUTE_KEYS)
         draft.problems += _ruled(draft, ROUTE_RULES)
         problems += draft.problems
         drafts.append(draft)
     return drafts
 
 
-def _route(draft: Draft) -> RouteSettings:
-    return RouteSettings(place=draft.node.path, **draft.values)
+def _clusters(tree: Node, problems: list[Problem]) -> list[Draft] | None:
+    """Return the clusters, or None where that is no list of maps."""
+    drafts = []
+    before = len(problems)
+    nodes = _maps(tree, "clusters", problems)
+    if len(problems) > before:
+        return None
+    for node in nodes:
+        draft = _draft(node, CLUSTER_KEYS)
+        draft.problems += _ruled(draft, CLUSTER_RULES)
+        problems += draft.problems
+        draft.values["drafts"] = _routes(node, problems)
+        drafts.append(draft)
+    return drafts
+
+
+def _made(routes: list[Draft]) -> tuple[RouteSettings, ...]:
+    return tuple(RouteSettings(place=route.node.path, **route.values) for route in routes)
+
+
+def _cluster(draft: Draft) -> ClusterSettings:
+    values = {**draft.values, "routes": _made(draft.values["drafts"])}
+    names = [a.name for a in attrs.fields(ClusterSettings) if a.name != "place"]
+    return ClusterSettings(place=draft.node.path, **{name: values[name] for name in names})
 
 
 def _certificates(tree: Node, problems: list[Problem]) -> tuple[CertificatePair, ...] | None:
@@ -166,7 +222,7 @@ def _certificates(tree: Node, problems: list[Problem]) -> tuple[CertificatePair,
     for node in nodes:
         for name, child in node.entries.items():
             if name not in ("cert", "key"):
-                text = why_not(name, frozenset({"cert", "key"}), route=True)
+                text = why_not(name, frozenset({"cert", "key"}))
                 problems.append(Problem(place(node.path, child.where), text))
         missing = {"cert": f"{node.path}.cert", "key": f"{node.path}.key"}
         pairs.append((_Half(node.entries, node.path, missing), node))
@@ -251,6 +307,30 @@ def _scalar(kind: Any) -> Any:
     return hook
 
 
+def _some(kind: Any) -> Any:
+    reads = _mark(kind, ReadsSome)
+    assert reads is not None  # noqa: S101 - the factory's predicate
+
+    def hook(node: Node, _: Any) -> Any:
+        found: list[str] = []
+        problems: list[Problem] = []
+        for item in node.items or (() if isinstance(node.value, tuple) else (node,)):
+            try:
+                if isinstance(item.value, (Unreadable, tuple, Mapping)) or item.value is None:
+                    raise Unfit(_unlike(reads.kind, item))  # noqa: TRY301 - one way out for all faults
+                found.append(reads.read(item.value))
+            except Unfit as error:
+                problems.append(item.problem(str(error)))
+        if problems:
+            raise SettingsError(problems)
+        try:
+            return reads.together(tuple(found))
+        except Unfit as error:
+            raise SettingsError([node.problem(str(error))]) from None
+
+    return hook
+
+
 def _pairs(kind: Any) -> Any:
     reads = _mark(kind, ReadsPairs)
     assert reads is not None  # noqa: S101 - the factory's predicate
@@ -311,3 +391,4 @@ _converter = cattrs.Converter(detailed_validation=False)
 _converter.register_structure_hook_factory(_is_list, _many)
 _converter.register_structure_hook_factory(lambda kind: _mark(kind, Reads) is not None, _scalar)
 _converter.register_structure_hook_factory(lambda kind: _mark(kind, ReadsPairs) is not None, _pairs)
+_converter.register_structure_hook_factory(lambda kind: _mark(kind, ReadsSome) is not None, _some)

@@ -267,6 +267,17 @@ def cookie_name(found: object) -> str:
     return value
 
 
+_cluster_token = token("cluster name")
+
+
+def cluster_name(found: object) -> str:
+    """Return the name of a cluster: it stands in log lines and metrics."""
+    value = _cluster_token(found)
+    if len(value) > LONGEST_SHOWN:
+        raise Unfit(f"want at most {LONGEST_SHOWN} characters, got {len(value)}")
+    return value
+
+
 def header_value(found: object) -> str:
     """Return a header's value; it may be a secret, so it is never shown."""
     if not isinstance(found, str):

@@ -12,9 +12,10 @@ from typing import Annotated, Any, get_args, get_origin
 
 import attrs
 
-from pomeriumd.settings.kinds import Certificates, PrivateKey
+from pomeriumd.settings.cluster import ClusterSettings
+from pomeriumd.settings.kinds import Certificates, PrivateKey, ServiceOrigin
 from pomeriumd.settings.model import RouteSettings, Settings
-from pomeriumd.settings.reads import Doc, Reads, ReadsPairs
+from pomeriumd.settings.reads import Doc, Mark
 
 FILE = "_file"
 """What is put behind a key to name a file that holds its value."""
@@ -31,7 +32,7 @@ class Key:
     """As cattrs is given it: the annotation without its Doc."""
     doc: Doc
     default: Any = attrs.NOTHING
-    marks: Reads | ReadsPairs | None = None
+    marks: Mark | None = None
     many: bool = False
     """Whether it takes a list."""
 
@@ -50,11 +51,19 @@ class Key:
         """Return whether its value is never shown."""
         return self.marks is not None and self.marks.secret
 
+    @property
+    def wanted(self) -> str:
+        """Return what is said of it where it is missing."""
+        kind = self.marks.kind if self.marks else "value"
+        if kind.startswith("base64"):
+            return "want base64 of 32 bytes"
+        return f"want {kind}" + (f", for instance {self.doc.example}" if self.doc.example else "")
 
-def _marks(annotation: Any) -> tuple[Reads | ReadsPairs | None, bool]:
+
+def _marks(annotation: Any) -> tuple[Mark | None, bool]:
     """Return how a type is read, and whether it is a list of such."""
     for mark in getattr(annotation, "__metadata__", ()):
-        if isinstance(mark, (Reads, ReadsPairs)):
+        if isinstance(mark, Mark):
             return mark, False
     if get_origin(annotation) is Annotated:
         return _marks(get_args(annotation)[0])
@@ -102,6 +111,15 @@ CERTIFICATE = _feeding(
     Doc("The first server certificate, with what leads to its root."),
 )
 CERTIFICATE_KEY = _feeding("certificate_key", PrivateKey, Doc("The key to `certificate`."))
+AUTHORIZE_URL = _feeding(
+    "authorize_service_url",
+    ServiceOrigin,
+    Doc(
+        "The first of `authorize_service_urls`. Where authorize is given it too, it shows proxies "
+        "the certificate that covers its host.",
+        example="https://authorize.internal:5443",
+    ),
+)
 POLICY = Key(
     name="policy",
     attribute="",
@@ -111,10 +129,16 @@ POLICY = Key(
     many=True,
 )
 
-GLOBAL_KEYS = {key.name: key for key in (*_of(Settings), CERTIFICATE, CERTIFICATE_KEY, POLICY)}
+GLOBAL_KEYS = {
+    key.name: key for key in (*_of(Settings), CERTIFICATE, CERTIFICATE_KEY, AUTHORIZE_URL, POLICY)
+}
 ROUTE_KEYS = {key.name: key for key in _of(RouteSettings)}
+CLUSTER_KEYS = {key.name: key for key in (*_of(ClusterSettings), POLICY)}
 
-LISTS_OF_MAPS = frozenset({"certificates", "policy", "routes"})
+ROUTE_LISTS = ("policy", "routes")
+"""Keys that hold routes, of the process or of a cluster, in the order in which they count."""
+
+LISTS_OF_MAPS = frozenset({"certificates", "clusters", *ROUTE_LISTS})
 """Keys of which :mod:`pomeriumd.settings.check` reads the items one by one."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 
-from pomeriumd.settings import addresses, fields, patterns, pem
-from pomeriumd.settings.reads import Reads, ReadsPairs
+from pomeriumd.settings import addresses, fields, patterns, pem, roles
+from pomeriumd.settings.reads import Reads, ReadsPairs, ReadsSome
 from pomeriumd.settings.values import Address, Origin, Secret, UpstreamURL
 
 Network = IPv4Network | IPv6Network
@@ -27,12 +27,9 @@ SocketPath = Annotated[str, Reads(fields.socket_path, "path")]
 Algorithm = Annotated[str, Reads(fields.algorithm, "algorithm")]
 
 Services = Annotated[
-    str,
-    Reads(
-        fields.one_of("all", not_yet=("proxy", "authenticate", "authorize", "cache", "databroker")),
-        "`all`",
-    ),
+    tuple[str, ...], ReadsSome(roles.role, roles.together, "`all`, a role, or a list of roles")
 ]
+ClusterName = Annotated[str, Reads(fields.cluster_name, "name")]
 SameSite = Annotated[str, Reads(fields.same_site, "`lax` or `none`")]
 LogLevel = Annotated[str, Reads(fields.one_of("debug", "info", "warn", "error"), "level")]
 ProviderKind = Annotated[
@@ -51,6 +48,9 @@ Wait = Annotated[float, Reads(fields.duration(0.1, DAY), "duration")]
 WaitOrForever = Annotated[float, Reads(fields.duration(0.1, DAY, zero=True), "duration, or 0s")]
 Age = Annotated[float, Reads(fields.duration(60, 365 * DAY), "duration")]
 Recheck = Annotated[float, Reads(fields.duration(1, 365 * DAY), "duration")]
+Attempt = Annotated[float, Reads(fields.duration(0.01, 60), "duration")]
+Interval = Annotated[float, Reads(fields.duration(1, DAY), "duration")]
+KeptFor = Annotated[float, Reads(fields.duration(1, HOUR, zero=True), "duration, or 0s")]
 Workers = Annotated[int, Reads(fields.count(1, 64), "number")]
 Connections = Annotated[int, Reads(fields.count(1, 1_000_000), "number")]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS, spellings
+from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, ROUTE_KEYS, spellings
 from pomeriumd.settings.node import shown_key
 
 NEAR = 0.5
@@ -19,7 +19,6 @@ _SESSIONS = "nothing is needed in its place: sessions are in cookies"
 _TRACING = "tracing is not there yet"
 _CERTIFICATES = "have certificates renewed by certbot or lego, and name them in 'certificates'"
 _GROUPS = "groups come from the provider's 'groups' claim"
-_SINGLE = "nothing is needed in its place while services is all"
 
 GLOBAL_GONE = {
     "administrators": "gone since 0.13; there is no impersonation",
@@ -41,9 +40,6 @@ GLOBAL_GONE = {
     "databroker_storage_tls_skip_verify": f"gone since 0.28; {_SESSIONS}",
     "enable_user_impersonation": "gone since 0.13; there is no impersonation",
     "forward_auth_url": "gone since 0.21; let routes lead through this proxy",
-    "grpc_client_dns_roundrobin": f"gone since 0.28; {_SINGLE}",
-    "grpc_server_max_connection_age": f"gone since 0.15; {_SINGLE}",
-    "grpc_server_max_connection_age_grace": f"gone since 0.15; {_SINGLE}",
     "idp_qps": f"gone since 0.20; {_GROUPS}",
     "idp_refresh_directory_interval": f"gone since 0.20; {_GROUPS}",
     "idp_refresh_directory_timeout": f"gone since 0.20; {_GROUPS}",
@@ -62,12 +58,9 @@ GLOBAL_GONE = {
 """Global keys that Pomerium itself has given up."""
 
 _HINTS: dict[str, str] = {
-    "authorize_service_url": _SINGLE,
+    "authorize_internal_service_url": "use authorize_service_url",
     "autocert": _CERTIFICATES,
     "autocert_dir": _CERTIFICATES,
-    "grpc_address": _SINGLE,
-    "grpc_client_timeout": _SINGLE,
-    "grpc_insecure": _SINGLE,
     "metrics_basic_auth": "keep metrics_address on loopback",
     "metrics_certificate": "keep metrics_address on loopback",
     "metrics_client_ca": "keep metrics_address on loopback",
@@ -80,33 +73,28 @@ _HINTS: dict[str, str] = {
 GLOBAL_NOT_YET = frozenset(
     """
     access_log_fields allow_upgrades authenticate_internal_service_url
-    authorize_internal_service_url authorize_log_fields authorize_service_url
-    authorize_service_urls autocert autocert_ca autocert_dir autocert_eab_key_id
-    autocert_eab_mac_key autocert_email autocert_must_staple autocert_trusted_ca
-    autocert_trusted_ca_file autocert_use_staging bearer_token_format blob_storage
-    certificate_authority certificate_authority_file circuit_breaker_thresholds codec_type
-    databroker_cluster_leader_id databroker_cluster_node_id databroker_cluster_nodes
-    databroker_internal_service_url databroker_raft_bind_address databroker_service_url
-    databroker_service_urls databroker_storage_connection_string
-    databroker_storage_connection_string_file databroker_storage_type debug_address
-    dns_failure_refresh_rate dns_lookup_family dns_query_timeout dns_query_tries
-    dns_refresh_rate dns_resolvers dns_udp_max_queries dns_use_tcp downstream_mtls
-    envoy_admin_access_log_path envoy_admin_address envoy_admin_profile_path
-    envoy_bind_config_freebind envoy_bind_config_source_address
-    google_cloud_serverless_authentication_service_account grpc_address grpc_client_timeout
-    grpc_insecure headers_with_underscores_action health_check_addr
-    health_check_systemd_disabled http_redirect_addr identity_providers
+    authorize_internal_service_url authorize_log_fields autocert autocert_ca autocert_dir
+    autocert_eab_key_id autocert_eab_mac_key autocert_email autocert_must_staple
+    autocert_trusted_ca autocert_trusted_ca_file autocert_use_staging bearer_token_format
+    blob_storage circuit_breaker_thresholds codec_type databroker_cluster_leader_id
+    databroker_cluster_node_id databroker_cluster_nodes databroker_internal_service_url
+    databroker_raft_bind_address databroker_service_url databroker_service_urls
+    databroker_storage_connection_string databroker_storage_connection_string_file
+    databroker_storage_type debug_address dns_failure_refresh_rate dns_lookup_family
+    dns_query_timeout dns_query_tries dns_refresh_rate dns_resolvers dns_udp_max_queries
+    dns_use_tcp downstream_mtls envoy_admin_access_log_path envoy_admin_address
+    envoy_admin_profile_path envoy_bind_config_freebind envoy_bind_config_source_address
+    google_cloud_serverless_authentication_service_account headers_with_underscores_action
+    health_check_addr health_check_systemd_disabled http_redirect_addr identity_providers
     idp_access_token_allowed_audiences installation_id jwt_claims_headers jwt_groups_filter
     jwt_issuer_format mcp_allowed_as_metadata_domains mcp_allowed_client_id_domains
-    merge_slashes metrics_basic_auth metrics_certificate
-    metrics_certificate_file metrics_certificate_key metrics_certificate_key_file
-    metrics_client_ca metrics_client_ca_file normalize_path override_certificate_name
-    pass_identity_headers
-    path_with_escaped_slashes_action programmatic_redirect_domain_whitelist proxy_log_level
-    runtime_flags session_recording_concurrency set_response_headers signout_redirect_url
-    skip_xff_append ssh_address ssh_host_key_files ssh_host_keys ssh_rls_additional_entries
-    ssh_rls_enabled ssh_user_ca_key ssh_user_ca_key_file tls_derive use_proxy_protocol
-    xff_num_trusted_hops
+    merge_slashes metrics_basic_auth metrics_certificate metrics_certificate_file
+    metrics_certificate_key metrics_certificate_key_file metrics_client_ca
+    metrics_client_ca_file normalize_path pass_identity_headers path_with_escaped_slashes_action
+    programmatic_redirect_domain_whitelist proxy_log_level runtime_flags
+    session_recording_concurrency set_response_headers signout_redirect_url skip_xff_append
+    ssh_address ssh_host_key_files ssh_host_keys ssh_rls_additional_entries ssh_rls_enabled
+    ssh_user_ca_key ssh_user_ca_key_file tls_derive xff_num_trusted_hops
     """.split()  # noqa: SIM905 - a list of names reads best as a text
 )
 """Global keys that Pomerium has and we do not; besides these all that begin with ``otel_``."""
@@ -143,24 +131,35 @@ _ROUTE_HINTS: dict[str, str] = {
 }
 
 
-def why_not(name: str, accepted: frozenset[str], *, route: bool) -> str:
+_PROCESS, _ROUTE, _CLUSTER = "the whole process", "a route", "a cluster"
+_PLACES = {
+    spellings(GLOBAL_KEYS): _PROCESS,
+    spellings(ROUTE_KEYS): _ROUTE,
+    spellings(CLUSTER_KEYS): _CLUSTER,
+}
+"""The maps of a settings file, by what they hold."""
+
+
+def why_not(name: str, accepted: frozenset[str]) -> str:
     """
     Return why a key is not taken, and what to do about it.
 
     Args:
         name: the key as it was written.
-        accepted: the keys that are taken in its place.
-        route: whether it stands in a route.
+        accepted: the keys that are taken in its place; they say what kind of map it is.
     """
+    place = _PLACES.get(accepted, _ROUTE)
+    route = place == _ROUTE
     gone: Mapping[str, str] = ROUTE_GONE if route else GLOBAL_GONE
     if name in gone:
         return gone[name]
     if name in (ROUTE_NOT_YET if route else GLOBAL_NOT_YET) or _is_tracing(name, route=route):
         hint = (_ROUTE_HINTS if route else _HINTS).get(name, "")
         return f"not yet{'; ' + hint if hint else ''}"
-    other = GLOBAL_KEYS if route else ROUTE_KEYS
-    if name in spellings(other):
-        return f"belongs {'to the whole process, not in a route' if route else 'in a route'}"
+    for other, its_place in _PLACES.items():
+        if name in other:
+            but = f", not in {place}" if its_place == _PROCESS else ""
+            return f"belongs {'to' if its_place == _PROCESS else 'in'} {its_place}{but}"
     near = get_close_matches(name[:64], sorted(accepted), 1, NEAR)
     return f"unknown setting '{shown_key(name)}'{f'; did you mean {near[0]}?' if near else ''}"
 

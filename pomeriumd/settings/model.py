@@ -12,21 +12,29 @@ from typing import Annotated
 
 import attrs
 
+from pomeriumd.errors import Problem
+from pomeriumd.settings.cluster import ClusterSettings
 from pomeriumd.settings.kinds import (
     Age,
     Algorithm,
+    Attempt,
+    Certificates,
     Connections,
     CookieName,
     Directory,
     Domain,
     Flag,
+    HostName,
+    Interval,
     Issuer,
+    KeptFor,
     ListenAddress,
     LogLevel,
     Network,
     NetworkBlock,
     Parameters,
     Path,
+    PrivateKey,
     ProviderKind,
     Recheck,
     ResponseHeaders,
@@ -44,12 +52,14 @@ from pomeriumd.settings.kinds import (
     Workers,
 )
 from pomeriumd.settings.reads import Doc
+from pomeriumd.settings.roles import ALL, AUTHORIZE, PROXY, ROLES
 from pomeriumd.settings.route import RouteSettings
 from pomeriumd.settings.values import Address, CertificatePair, Origin, Secret, UpstreamURL
 
 __all__ = [
     "Address",
     "CertificatePair",
+    "ClusterSettings",
     "Network",
     "Origin",
     "RouteSettings",
@@ -74,12 +84,21 @@ class Settings:
     """One set of settings; the beginning of a generation."""
 
     services: Annotated[
-        Services, Doc("Which services this process runs: `all`. Others are not there yet.")
-    ] = "all"
+        Services,
+        Doc(
+            "Which roles this process runs: `proxy`, `authenticate`, `authorize`, or a list of "
+            "them; `all` is the three. [Roles](#roles) says what each needs. A change needs a "
+            "restart.",
+            default="`all`",
+            example="proxy",
+        ),
+    ] = ROLES
     address: Annotated[
         ListenAddress,
         Doc(
-            "Where to listen: `:443` is every address of the machine.",
+            "Where to listen: `:443` is every address of the machine. For authorize alone it has "
+            "`/ping` and `/healthz` only, and moves to port 5443, with a warning, where it would "
+            "be that of `grpc_address` and one of the two is not written.",
             default=":443",
             example="127.0.0.1:8443",
         ),
@@ -96,6 +115,14 @@ class Settings:
     insecure_server: Annotated[
         Flag,
         Doc("Listen without TLS; for a load balancer in front that ends TLS."),
+    ] = False
+    use_proxy_protocol: Annotated[
+        Flag,
+        Doc(
+            "Every connection at `address` begins with a PROXY protocol header, version 1 or 2, "
+            "which says who the client is; one without it is closed. For an L4 balancer in front "
+            "that sends it, and where nobody else can reach `address`."
+        ),
     ] = False
     certificates: Annotated[
         tuple[CertificatePair, ...],
@@ -128,8 +155,8 @@ class Settings:
         RootSecret | None,
         Doc(
             "32 random bytes in base64: the root of all keys between services and of the route "
-            "sessions. Equal on every replica. With `services: all` it may be left out; one is "
-            "then made and kept in `state_dir`.",
+            "sessions. Equal on every replica of every role. With `services: all` it may be left "
+            "out; one is then made and kept in `state_dir`.",
             default="made once",
         ),
     ] = None
@@ -141,13 +168,13 @@ class Settings:
         ),
     ] = None
     cookie_secret: Annotated[
-        RootSecret,
+        RootSecret | None,
         Doc(
             "32 random bytes in base64, other than `shared_secret`: seals the cookies of the "
             "authenticate service. Equal on every replica. `head -c32 /dev/urandom | base64` "
             "makes one."
         ),
-    ]
+    ] = None
     cookie_secret_previous: Annotated[
         RootSecret | None, Doc("The same for `cookie_secret` as the one above for `shared_secret`.")
     ] = None
@@ -199,12 +226,12 @@ class Settings:
     ] = 3600.0
 
     authenticate_service_url: Annotated[
-        ServiceOrigin,
+        ServiceOrigin | None,
         Doc(
             "Where browsers reach the sign-in: scheme, host and port, and no more.",
             example="https://authenticate.example.com",
         ),
-    ]
+    ] = None
     authenticate_callback_path: Annotated[
         Path,
         Doc(
@@ -213,14 +240,13 @@ class Settings:
         ),
     ] = "/oauth2/callback"
     idp_provider: Annotated[
-        ProviderKind,
-        Recheck,
+        ProviderKind | None,
         Doc(
             "Kind of the identity provider: `oidc`, `google`, `okta`, `onelogin`, `auth0`, "
             "`cognito`, `gitlab`, `ping` or `azure`.",
             example="oidc",
         ),
-    ]
+    ] = None
     idp_provider_url: Annotated[
         Issuer | None,
         Doc(
@@ -230,9 +256,11 @@ class Settings:
         ),
     ] = None
     idp_client_id: Annotated[
-        Text, Doc("The id under which the provider knows us.", example="pomerium")
-    ]
-    idp_client_secret: Annotated[SecretText, Doc("The secret that goes with `idp_client_id`.")]
+        Text | None, Doc("The id under which the provider knows us.", example="pomerium")
+    ] = None
+    idp_client_secret: Annotated[
+        SecretText | None, Doc("The secret that goes with `idp_client_id`.")
+    ] = None
     idp_scopes: Annotated[
         tuple[Word, ...] | None,
         Doc(
@@ -253,9 +281,118 @@ class Settings:
         ),
     ] = ("RS256", "ES256")
 
+    authorize_service_urls: Annotated[
+        tuple[ServiceOrigin, ...],
+        Doc(
+            "Where a proxy asks for decisions. Each address that one of the names resolves to is a "
+            "replica of its own, with its own health; `https://` is gRPC with TLS. "
+            "`authorize_service_url` puts one more in front. With proxy and authorize in one "
+            "process nobody is asked.",
+            example="[https://authorize.internal:5443]",
+        ),
+    ] = ()
+    certificate_authority: Annotated[
+        Certificates | None,
+        Doc(
+            "Certificates to trust, beside the system's, for authorize and nobody else.",
+            default="none",
+        ),
+    ] = None
+    override_certificate_name: Annotated[
+        HostName | None,
+        Doc(
+            "The name that authorize's certificate must bear.",
+            default="the host of its URL",
+            example="authorize.internal",
+        ),
+    ] = None
+    grpc_client_certificate: Annotated[
+        Certificates | None,
+        Doc("The certificate that a proxy shows to authorize, with its chain."),
+    ] = None
+    grpc_client_certificate_key: Annotated[
+        PrivateKey | None, Doc("The key to `grpc_client_certificate`.")
+    ] = None
+    grpc_client_timeout: Annotated[
+        Wait,
+        Doc("How long a proxy waits for a decision in all, then answers 503.", default="10s"),
+    ] = 10.0
+    grpc_attempt_timeout: Annotated[
+        Attempt,
+        Doc(
+            "How long it waits for one replica, then asks another one; shorter than "
+            "`grpc_client_timeout`.",
+            default="250ms",
+        ),
+    ] = 0.25
+    grpc_client_dns_roundrobin: Annotated[
+        Flag,
+        Doc("Ask all replicas in turn. With `false` it is one, as long as that one is healthy."),
+    ] = True
+    grpc_resolve_interval: Annotated[
+        Interval,
+        Doc(
+            "How often the names of authorize are looked up again; after a failure it is at once.",
+            default="30s",
+        ),
+    ] = 30.0
+    decision_max_age: Annotated[
+        KeptFor,
+        Doc(
+            "How long a decision counts while no replica can say that the rules have changed. "
+            "0 asks anew for each request.",
+            default="1m",
+        ),
+    ] = 60.0
+    grpc_address: Annotated[
+        ListenAddress | None,
+        Doc(
+            "Where authorize listens for proxies. A change of this, or of another setting of that "
+            "listener, needs a restart.",
+            default="`:443`; `:5443` where authenticate is in the same process; none where a proxy "
+            "is",
+            example=":5443",
+        ),
+    ] = None
+    grpc_insecure: Annotated[
+        Flag,
+        Doc(
+            "gRPC without TLS: authorize listens so, and proxies may reach it at `http://`. On "
+            "loopback it needs no permission. What is said can then be read and changed on the "
+            "way."
+        ),
+    ] = False
+    grpc_client_ca: Annotated[
+        Certificates | None,
+        Doc(
+            "Authorize takes only clients that show a certificate which one of these vouches for.",
+            default="nobody is asked for one",
+        ),
+    ] = None
+    grpc_server_max_connection_age: Annotated[
+        Wait,
+        Doc(
+            "After so long authorize asks a client to connect anew, so that balancers in front "
+            "can spread their load again.",
+            default="5m",
+        ),
+    ] = 300.0
+    grpc_server_max_connection_age_grace: Annotated[
+        Wait,
+        Doc("How much longer calls under way may then take.", default="5m"),
+    ] = 300.0
+
     routes: Annotated[
         tuple[RouteSettings, ...],
         Doc("The routes, in order. `policy` is the same list under its older name; it goes first."),
+    ] = ()
+    clusters: Annotated[
+        tuple[ClusterSettings, ...],
+        Doc(
+            "For an authorize without a proxy that serves several clusters of proxies: each one's "
+            "sign-in, provider and routes, see below. In place of `authenticate_service_url`, "
+            "`idp_provider` and `routes`."
+        ),
     ] = ()
     headers: Annotated[
         ResponseHeaders,
@@ -336,3 +473,36 @@ class Settings:
         ),
     ] = None
     """None where no file was read."""
+
+    warnings: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+    """What was not taken as it stands, and what was done instead; for the log."""
+
+    def runs(self, role: str) -> bool:
+        """Return whether this process has a role: one of ``roles.ROLES``."""
+        return role in self.services
+
+    @property
+    def decides_here(self) -> bool:
+        """Return whether the proxy of this process asks the policy itself, and not over gRPC."""
+        return self.runs(PROXY) and self.runs(AUTHORIZE)
+
+    @property
+    def service(self) -> str:
+        """Return the roles in one word, for metrics: ``all``, ``proxy``, ``proxy,authorize``."""
+        return ALL if self.services == ROLES else ",".join(self.services)
+
+    @property
+    def https(self) -> bool:
+        """Return whether there is TLS at ``address``; only authorize may lack certificates."""
+        health_only = self.services == (AUTHORIZE,) and not self.certificates
+        return not (self.insecure_server or health_only)
+
+    @property
+    def grpc_tls(self) -> bool:
+        """Return whether there is TLS at ``grpc_address``, if anything listens there."""
+        return bool(self.certificates) and not self.grpc_insecure
+
+    @property
+    def all_routes(self) -> tuple[RouteSettings, ...]:
+        """Return the routes of the process, then those of its clusters."""
+        return (*self.routes, *(route for cluster in self.clusters for route in cluster.routes))

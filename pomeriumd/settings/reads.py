@@ -50,6 +50,17 @@ class Reads:
 
 
 @attrs.frozen
+class ReadsSome:
+    """How one text, or a list of texts, is read: each by itself, then all together."""
+
+    read: Callable[[object], str]
+    together: Callable[[tuple[str, ...]], Any]
+    kind: str
+    secret: bool = False
+    file: bool = False
+
+
+@attrs.frozen
 class ReadsPairs:
     """How a map of names to texts is read: each name and each value by itself."""
 
@@ -61,3 +72,7 @@ class ReadsPairs:
     """Whether ``KEY_file`` may name a file that holds the map, in YAML or JSON."""
     switch: str = ""
     """A name that, whatever its value, makes the map an empty one."""
+
+
+Mark = Reads | ReadsSome | ReadsPairs
+"""Any of the ways in which a setting is read."""

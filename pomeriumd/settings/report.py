@@ -9,6 +9,7 @@ from pomeriumd.settings.addresses import is_loopback
 from pomeriumd.settings.fields import written
 from pomeriumd.settings.load import load
 from pomeriumd.settings.model import RouteSettings, Settings
+from pomeriumd.settings.roles import AUTHENTICATE, AUTHORIZE, PROXY, spoken
 
 MOST_SHOWN = 50
 """Routes that are listed one by one."""
@@ -36,21 +37,43 @@ def report(path: str, environment: Mapping[str, str]) -> tuple[str, int]:
 
 
 def _headline(path: str, settings: Settings) -> str:
-    count = len(settings.routes)
-    scheme = "http" if settings.insecure_server else "https"
-    return (
-        f"{ascii(path)[1:-1]}: good; {count} route{'' if count == 1 else 's'}, "
-        f"{scheme} on {settings.address.text}, sign-in with {settings.idp_provider} "
-        f"at {settings.authenticate_service_url.text}"
+    return f"{ascii(path)[1:-1]}: good; runs {spoken(settings.services)}; " + ", ".join(
+        _parts(settings)
     )
 
 
+def _parts(settings: Settings) -> Iterator[str]:
+    """Yield what the roles will do, a few words each."""
+    only_health = settings.services == (AUTHORIZE,)
+    if not only_health or settings.all_routes:
+        yield _counted(len(settings.all_routes), "route")
+    if settings.clusters:
+        yield _counted(len(settings.clusters), "cluster")
+    scheme = "https" if settings.https else "http"
+    yield f"{scheme} on {settings.address.text}{' for health only' if only_health else ''}"
+    if settings.grpc_address is not None:
+        tls = "gRPC with TLS" if settings.grpc_tls else "gRPC without TLS"
+        yield f"{tls} on {settings.grpc_address.text}"
+    if settings.runs(PROXY) and not settings.decides_here:
+        asked = " and ".join(origin.text for origin in settings.authorize_service_urls)
+        yield f"decisions from {asked}"
+    origin, provider = settings.authenticate_service_url, settings.idp_provider
+    if origin is not None and not settings.clusters:
+        kind = f" with {provider}" if provider and settings.services != (PROXY,) else ""
+        yield f"sign-in{kind} at {origin.text}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _routes(settings: Settings) -> Iterator[str]:
-    for route in settings.routes[:MOST_SHOWN]:
+    routes = settings.all_routes
+    for route in routes[:MOST_SHOWN]:
         matcher = f" ({ascii(route.matcher)[1:-1]})" if route.matcher else ""
         yield f"  {route.from_.text}{matcher} -> {route.to.text}: {who(route)}"
-    if len(settings.routes) > MOST_SHOWN:
-        yield f"  and {len(settings.routes) - MOST_SHOWN} more"
+    if len(routes) > MOST_SHOWN:
+        yield f"  and {len(routes) - MOST_SHOWN} more"
 
 
 def who(route: RouteSettings) -> str:
@@ -77,11 +100,13 @@ NO_GROUPS = frozenset({"google"})
 
 def dangers_of(settings: Settings) -> Iterator[str]:
     """Return what is legal and yet worth a warning; one line each, with no secret in it."""
-    for route in settings.routes:
-        for text in _route_dangers(route, settings.idp_provider):
-            yield f"{route.place}: {text}"
-    if not settings.routes:
-        yield "policy: there are no routes; only the sign-in is served"
+    yield from map(str, settings.warnings)
+    for provider, routes in _by_provider(settings):
+        for route in routes:
+            for text in _route_dangers(route, provider):
+                yield f"{route.place}: {text}"
+    if not settings.all_routes and settings.services != (AUTHENTICATE,):
+        yield f"policy: there are no routes; {_without_routes(settings)}"
     yield from _listening_dangers(settings)
     yield from _session_dangers(settings)
     if settings.timeout_read == 0:
@@ -95,19 +120,47 @@ def dangers_of(settings: Settings) -> Iterator[str]:
         yield "headers: none, so browsers are not told to stay on https"
 
 
+def _by_provider(settings: Settings) -> Iterator[tuple[str | None, tuple[RouteSettings, ...]]]:
+    """Yield the routes with the kind of provider whose people they are for, where it is known."""
+    yield settings.idp_provider, settings.routes
+    yield from ((cluster.idp_provider, cluster.routes) for cluster in settings.clusters)
+
+
+def _without_routes(settings: Settings) -> str:
+    if settings.runs(AUTHENTICATE):
+        return "only the sign-in is served"
+    return "nothing is served" if settings.runs(PROXY) else "every question is answered no"
+
+
 def _listening_dangers(settings: Settings) -> Iterator[str]:
-    if settings.insecure_server and settings.address.host not in ("127.0.0.1", "::1", "localhost"):
+    if settings.services != (AUTHORIZE,):
+        yield from _browsers_dangers(settings)
+    grpc = settings.grpc_address
+    if grpc is not None and not settings.grpc_tls and not is_loopback(grpc.host):
         yield (
-            "insecure_server: whoever can reach this port can read and change the traffic; only "
-            "the load balancer should"
+            f"grpc_insecure: whoever can listen in on what reaches {grpc.text} can read and change "
+            "decisions"
         )
-    if settings.insecure_server and not settings.trusted_proxies:
-        yield "trusted_proxies: empty, so the log shows the load balancer in place of the client"
     if settings.metrics_address is not None and not is_loopback(settings.metrics_address.host):
         yield (
             f"metrics_address: whoever can reach {settings.metrics_address.text} can read the "
             "metrics, the names of all hosts and applications among them; there is no sign-in"
         )
+
+
+def _browsers_dangers(settings: Settings) -> Iterator[str]:
+    if settings.insecure_server and settings.address.host not in ("127.0.0.1", "::1", "localhost"):
+        yield (
+            "insecure_server: whoever can reach this port can read and change the traffic; only "
+            "the load balancer should"
+        )
+    if settings.use_proxy_protocol and not is_loopback(settings.address.host):
+        yield (
+            f"use_proxy_protocol: whoever can reach {settings.address.text} can say which address "
+            "they come from; only the load balancer should"
+        )
+    elif settings.insecure_server and not settings.trusted_proxies:
+        yield "trusted_proxies: empty, so the log shows the load balancer in place of the client"
 
 
 def _session_dangers(settings: Settings) -> Iterator[str]:
@@ -124,7 +177,7 @@ def _session_dangers(settings: Settings) -> Iterator[str]:
             yield f"{name}: whoever knows it can forge sessions; take it out after the rotation"
 
 
-def _route_dangers(route: RouteSettings, provider: str) -> Iterator[str]:
+def _route_dangers(route: RouteSettings, provider: str | None) -> Iterator[str]:
     if route.allow_public_unauthenticated_access:
         yield f"public: {route.from_.text} is open to everybody, without sign-in"
     if not route.admits:

@@ -1,66 +1,22 @@
 """
 What settings must be *together*: rules over values that are each good by themselves.
 
-A rule names the values it needs and is asked only if all of them could be read, so that a
-fault is reported once. What it finds it puts at the value that the operator should change.
+What depends on the roles of the process is in ``role_rules``, on clusters in ``cluster_rules``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import combinations
-from typing import Any
-
-import attrs
+from collections.abc import Iterator
+from itertools import chain, combinations
 
 from pomeriumd.errors import Problem
 from pomeriumd.settings.addresses import is_loopback
+from pomeriumd.settings.draft import Draft, Rule, rule, whole_pair
 from pomeriumd.settings.fields import shown, written
-from pomeriumd.settings.node import Node, place
-
-
-@attrs.define
-class Draft:
-    """Values that are good so far, and the node they came from."""
-
-    node: Node
-    values: dict[str, Any]
-    problems: list[Problem]
-
-    def at(self, key: str, text: str) -> Problem:
-        """Return a problem at one of the keys, or at the whole where it was not written."""
-        child = self.node.entries.get(key)
-        if child is not None:
-            return child.problem(text)
-        path = f"{self.node.path}.{key}" if self.node.path else key
-        return Problem(place(path, self.node.where), text)
-
-    def given(self, key: str) -> bool:
-        """Return whether the operator wrote this key."""
-        return key in self.node.entries
-
-
-@attrs.frozen
-class Rule:
-    """One rule, and the values without which it cannot be asked."""
-
-    needs: frozenset[str]
-    ask: Callable[[Draft], Iterator[Problem]]
-
-
-_Ask = Callable[[Draft], Iterator[Problem]]
+from pomeriumd.settings.roles import AUTHORIZE, PROXY
 
 _route_rules: list[Rule] = []
 _global_rules: list[Rule] = []
-
-
-def _rule(rules: list[Rule], *needs: str) -> Callable[[_Ask], _Ask]:
-    def keep(ask: _Ask) -> _Ask:
-        rules.append(Rule(frozenset(needs), ask))
-        return ask
-
-    return keep
-
 
 ALLOWED = (
     "allowed_users",
@@ -70,14 +26,14 @@ ALLOWED = (
 )
 
 
-@_rule(_route_rules, "path", "prefix", "regex")
+@rule(_route_rules, "path", "prefix", "regex")
 def _one_matcher(draft: Draft) -> Iterator[Problem]:
     given = [name for name in ("path", "prefix", "regex") if draft.given(name)]
     if len(given) > 1:
         yield draft.at(given[1], f"want one of path, prefix and regex, got {' and '.join(given)}")
 
 
-@_rule(_route_rules, "allow_public_unauthenticated_access", *ALLOWED)
+@rule(_route_rules, "allow_public_unauthenticated_access", *ALLOWED)
 def _public_is_public(draft: Draft) -> Iterator[Problem]:
     given = [name for name in ALLOWED if draft.values[name]]
     if given and draft.values["allow_public_unauthenticated_access"]:
@@ -96,7 +52,7 @@ TLS = (
 )
 
 
-@_rule(_route_rules, "to", *TLS)
+@rule(_route_rules, "to", *TLS)
 def _tls_needs_https(draft: Draft) -> Iterator[Problem]:
     if draft.values["to"].scheme == "http":
         for name in TLS:
@@ -104,47 +60,14 @@ def _tls_needs_https(draft: Draft) -> Iterator[Problem]:
                 yield draft.at(name, "means nothing: the application is reached over http://")
 
 
-@_rule(_route_rules, "tls_client_cert", "tls_client_key")
-def _whole_client_pair(draft: Draft) -> Iterator[Problem]:
-    for name, other in (
-        ("tls_client_cert", "tls_client_key"),
-        ("tls_client_key", "tls_client_cert"),
-    ):
-        if draft.values[name] is None and draft.values[other] is not None:
-            yield draft.at(name, f"missing; half of a pair does not do, and {other} is there")
+whole_pair(_route_rules, "tls_client_cert", "tls_client_key")
 
 
-@_rule(_route_rules, "tls_skip_verify", "tls_custom_ca")
+@rule(_route_rules, "tls_skip_verify", "tls_custom_ca")
 def _verify_or_not(draft: Draft) -> Iterator[Problem]:
     if draft.values["tls_skip_verify"] and draft.values["tls_custom_ca"]:
         yield draft.at(
             "tls_skip_verify", "with it tls_custom_ca is not looked at; want one of them"
-        )
-
-
-@_rule(_global_rules, "certificates", "insecure_server")
-def _tls_or_not(draft: Draft) -> Iterator[Problem]:
-    certificates, insecure = draft.values["certificates"], draft.values["insecure_server"]
-    if not certificates and not insecure:
-        yield draft.at(
-            "certificates",
-            "missing; want at least one {cert, key}, or 'insecure_server: true' behind a load "
-            "balancer that ends TLS",
-        )
-    if certificates and insecure:
-        yield draft.at(
-            "insecure_server", "with it the certificates are not used; want one or the other"
-        )
-
-
-@_rule(_global_rules, "address", "metrics_address")
-def _metrics_apart(draft: Draft) -> Iterator[Problem]:
-    address, metrics = draft.values["address"], draft.values["metrics_address"]
-    if metrics is None or not metrics.port or metrics.port != address.port:
-        return
-    if address.host == metrics.host or "" in (address.host, metrics.host):
-        yield draft.at(
-            "metrics_address", f"address is {address.text} already; want another port for metrics"
         )
 
 
@@ -162,7 +85,7 @@ def same_root(name: str, other: str) -> str:
 
 def _different_secrets(first: str, second: str) -> None:
     # A key of two purposes' roots would open with the one what was sealed with the other.
-    @_rule(_global_rules, first, second)
+    @rule(_global_rules, first, second)
     def ask(draft: Draft) -> Iterator[Problem]:
         one, other = draft.values[first], draft.values[second]
         if one is not None and one == other:
@@ -173,7 +96,7 @@ for _pair in combinations(ROOTS, 2):
     _different_secrets(*_pair)
 
 
-@_rule(_global_rules, "cookie_same_site", "cookie_secure")
+@rule(_global_rules, "cookie_same_site", "cookie_secure")
 def _none_needs_secure(draft: Draft) -> Iterator[Problem]:
     if draft.values["cookie_same_site"] == "none" and not draft.values["cookie_secure"]:
         yield draft.at(
@@ -185,36 +108,34 @@ def _covered(host: str, domain: str) -> bool:
     return host == domain or host.endswith("." + domain)
 
 
-@_rule(_global_rules, "cookie_domain", "authenticate_service_url", "drafts")
+@rule(_global_rules, "cookie_domain", "authenticate_service_url", "drafts")
 def _domain_covers_hosts(draft: Draft) -> Iterator[Problem]:
     domain = draft.values["cookie_domain"]
     if domain is None:
         return
     origins = [draft.values["authenticate_service_url"]]
-    origins += [
-        route.values["from_"] for route in draft.values["drafts"] if "from_" in route.values
-    ]
-    for host in dict.fromkeys(origin.host for origin in origins):
+    origins += [route.values.get("from_") for route in draft.values["drafts"]]
+    for host in dict.fromkeys(origin.host for origin in origins if origin is not None):
         if not _covered(host, domain):
             yield draft.at(
                 "cookie_domain", f"does not cover {shown(host)}; no session would hold there"
             )
 
 
-@_rule(_global_rules, "authenticate_service_url", "insecure_server")
+@rule(_global_rules, "authenticate_service_url", "insecure_server", "cluster_drafts")
 def _authenticate_is_https(draft: Draft) -> Iterator[Problem]:
-    origin = draft.values["authenticate_service_url"]
-    if (
-        origin.scheme == "http"
-        and not draft.values["insecure_server"]
-        and not is_loopback(origin.host)
-    ):
-        yield draft.at("authenticate_service_url", f"want https://, got {shown(origin.text)}")
+    if draft.values["insecure_server"]:
+        return
+    for part in (draft, *draft.values["cluster_drafts"]):
+        origin = part.values.get("authenticate_service_url")
+        if origin and origin.scheme == "http" and not is_loopback(origin.host):
+            yield part.at("authenticate_service_url", f"want https://, got {shown(origin.text)}")
 
 
-@_rule(_global_rules, "cookie_secure", "authenticate_service_url", "drafts")
+@rule(_global_rules, "services", "cookie_secure", "authenticate_service_url", "drafts")
 def _secure_cookies_travel(draft: Draft) -> Iterator[Problem]:
-    if not draft.values["cookie_secure"]:
+    # Authorize sees no cookie, and need not be told of them.
+    if not draft.values["cookie_secure"] or draft.values["services"] == (AUTHORIZE,):
         return
     text = (
         "with http:// the browser keeps secure cookies back; want https://, or cookie_secure: false"
@@ -228,32 +149,42 @@ def _secure_cookies_travel(draft: Draft) -> Iterator[Problem]:
             yield part.at(name, text)
 
 
-@_rule(_global_rules, "authenticate_service_url", "drafts")
+@rule(_global_rules, "authenticate_service_url", "drafts", "cluster_drafts")
 def _authenticate_is_ours(draft: Draft) -> Iterator[Problem]:
     # By host and not by origin: cookies do not know ports, so an application on another port
     # of this host would be sent the cookie that renews sessions.
-    host = draft.values["authenticate_service_url"].host
-    for route in draft.values["drafts"]:
+    hosts = {
+        origin.host
+        for part in (draft, *draft.values["cluster_drafts"])
+        if (origin := part.values.get("authenticate_service_url")) is not None
+    }
+    for route in _every_route(draft):
         origin = route.values.get("from_")
-        if origin is not None and origin.host == host:
-            yield route.at(
-                "from", f"{shown(host)} is the host of authenticate_service_url; want another"
-            )
+        if origin is not None and origin.host in hosts:
+            text = f"{shown(origin.host)} is the host of authenticate_service_url; want another"
+            yield route.at("from", text)
+
+
+def _every_route(draft: Draft) -> Iterator[Draft]:
+    """Yield the routes of the process, then those of its clusters."""
+    parts = (draft, *draft.values["cluster_drafts"])
+    return chain.from_iterable(part.values["drafts"] for part in parts)
 
 
 MATCHER = ("path", "prefix", "regex")
 
 
-@_rule(_global_rules, "drafts")
+@rule(_global_rules, "drafts", "cluster_drafts")
 def _no_route_twice(draft: Draft) -> Iterator[Problem]:
     seen: dict[object, Draft] = {}
-    for route in draft.values["drafts"]:
+    for route in _every_route(draft):
         if not {"from_", *MATCHER} <= route.values.keys():
             continue
         origin, *matcher = (route.values[name] for name in ("from_", *MATCHER))
         # Without the port: a request is matched by its host, as in Pomerium.
         first = seen.setdefault((origin.host, *matcher), route)
         if first is not route:
+            # Of two clusters as well: a proxy asks about a route, and does not say whose it is.
             yield route.at(
                 "from", f"takes the same requests as {first.node.path}; this one never gets any"
             )
@@ -263,21 +194,27 @@ NEEDS_URL = frozenset({"oidc", "okta", "auth0", "cognito", "ping"})
 """Kinds of provider of which each customer has an issuer of its own."""
 
 
-@_rule(_global_rules, "idp_provider", "idp_provider_url")
+@rule(_global_rules, "services", "idp_provider", "idp_provider_url")
 def _provider_has_url(draft: Draft) -> Iterator[Problem]:
+    if draft.values["services"] != (PROXY,):
+        yield from provider_has_url(draft)
+
+
+def provider_has_url(draft: Draft) -> Iterator[Problem]:
+    """Yield a problem if a provider is told by its kind alone, and that says too little."""
     kind = draft.values["idp_provider"]
     if kind in NEEDS_URL and draft.values["idp_provider_url"] is None:
         yield draft.at("idp_provider_url", f"missing; {kind} has no issuer common to all")
 
 
-@_rule(_global_rules, "idp_scopes")
+@rule(_global_rules, "idp_scopes")
 def _openid_asked(draft: Draft) -> Iterator[Problem]:
     scopes = draft.values["idp_scopes"]
     if scopes is not None and "openid" not in scopes:
         yield draft.at("idp_scopes", "lacks openid, without which there is no sign-in")
 
 
-@_rule(_global_rules, "idp_signing_algorithms")
+@rule(_global_rules, "idp_signing_algorithms")
 def _some_algorithm(draft: Draft) -> Iterator[Problem]:
     if not draft.values["idp_signing_algorithms"]:
         yield draft.at("idp_signing_algorithms", "want at least one, got an empty list")
@@ -293,7 +230,7 @@ OURS = frozenset(
 """Parameters of the authorization request that the sign-in depends on."""
 
 
-@_rule(_global_rules, "idp_request_params")
+@rule(_global_rules, "idp_request_params")
 def _parameters_not_ours(draft: Draft) -> Iterator[Problem]:
     for name, _ in draft.values["idp_request_params"]:
         if name in OURS:
@@ -303,7 +240,7 @@ def _parameters_not_ours(draft: Draft) -> Iterator[Problem]:
 
 
 def _ordered(shorter: str, longer: str) -> None:
-    @_rule(_global_rules, shorter, longer)
+    @rule(_global_rules, shorter, longer)
     def ask(draft: Draft) -> Iterator[Problem]:
         small, large = draft.values[shorter], draft.values[longer]
         if small > large:

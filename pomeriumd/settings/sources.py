@@ -20,22 +20,23 @@ from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.settings.fields import SECRET_SIZE
 from pomeriumd.settings.files import LARGEST_FILE, LARGEST_NAMED, Files, absolute
 from pomeriumd.settings.keys import (
+    CLUSTER_KEYS,
     GLOBAL_KEYS,
     ROUTE_KEYS,
+    ROUTE_LISTS,
     Key,
     file_forms,
 )
 from pomeriumd.settings.known import environment_names
 from pomeriumd.settings.node import Node, Unreadable
-from pomeriumd.settings.reads import ReadsPairs
+from pomeriumd.settings.reads import ReadsPairs, ReadsSome
 from pomeriumd.settings.trees import parse, yaml_tree
 
 CONTROL = "control_socket"
 SOCKET = "control.sock"
 """What the control socket is called in a directory of ours."""
 
-PAIRS = "certificates"
-ROUTE_LISTS = ("policy", "routes")
+PAIRS, CLUSTERS = "certificates", "clusters"
 
 
 def gather(path: str, environment: Mapping[str, str], files: Files) -> Node:
@@ -129,11 +130,11 @@ def _variable(key: Key, text: str, where: str, *, is_file: bool) -> Node:
         return Node(text, where)
     if key.name in ROUTE_LISTS:
         return _encoded_list(text, where)
-    if key.name == PAIRS:
+    if key.name in (PAIRS, CLUSTERS):
         return Node(Unreadable("stands in the settings file only"), where)
     if isinstance(key.marks, ReadsPairs):
         return _pairs(text, where)
-    if key.many:
+    if key.many or (isinstance(key.marks, ReadsSome) and "," in text):
         items = (item.strip() for item in text.split(","))
         return Node(tuple(Node(item, where) for item in items if item), where)
     return Node(text, where)
@@ -209,12 +210,22 @@ def _control_socket(environment: Mapping[str, str], state_dir: Node) -> dict[str
 
 def _with_files(entries: dict[str, Node], beside: _Beside) -> dict[str, Node]:
     """Put in place of each key that names a file what the file holds."""
-    found = _inlined(entries, GLOBAL_KEYS, beside)
+    found = _part_files(entries, GLOBAL_KEYS, beside)
+    if PAIRS in found:
+        found[PAIRS] = _each(found[PAIRS], lambda pair: _pair_files(pair, beside))
+    if CLUSTERS in found:
+        found[CLUSTERS] = _each(
+            found[CLUSTERS], lambda cluster: _part_files(cluster, CLUSTER_KEYS, beside)
+        )
+    return found
+
+
+def _part_files(entries: dict[str, Node], keys: dict[str, Key], beside: _Beside) -> dict[str, Node]:
+    """Do it for what has routes: the whole, or one cluster."""
+    found = _inlined(entries, keys, beside)
     for name in ROUTE_LISTS:
         if name in found:
             found[name] = _each(found[name], lambda route: _inlined(route, ROUTE_KEYS, beside))
-    if PAIRS in found:
-        found[PAIRS] = _each(found[PAIRS], lambda pair: _pair_files(pair, beside))
     return found
 
 

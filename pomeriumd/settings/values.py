@@ -14,6 +14,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port that a URL means when it names none."""
 
 
+EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  # to compare with
+"""Hosts that mean every address of this machine."""
+
+
 class Secret:
     """
     Octets that nothing prints: not repr, not str, not format, not an error's text.
@@ -60,6 +64,12 @@ class Address:
         """Return it as an operator writes it: ``:443``, ``[::1]:443``, ``host:443``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    def collides(self, other: Address) -> bool:
+        """Return whether two sockets cannot listen at both; a port of 0 is any free one."""
+        if not self.port or self.port != other.port:
+            return False
+        return self.host == other.host or not {self.host, other.host}.isdisjoint(EVERYWHERE)
 
 
 @attrs.frozen

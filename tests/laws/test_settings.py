@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.settings.canonical import digest
 from pomeriumd.settings.check import check
 from pomeriumd.settings.fields import ASYMMETRIC, written
-from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS
-from pomeriumd.settings.model import RouteSettings, Settings
+from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, LISTS_OF_MAPS, ROUTE_KEYS
+from pomeriumd.settings.model import ClusterSettings, RouteSettings, Settings
+from pomeriumd.settings.roles import needed
 from pomeriumd.settings.trees import parse
 from pomeriumd.settings.values import Secret
 from tests.support.laws import examples
@@ -141,17 +143,79 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "log_level": st.sampled_from(["debug", "info", "warn", "error"]),
     "pomerium_debug": flags,
 }
-FILES = st.tuples(
-    SERVING, st.fixed_dictionaries(NEEDED, optional=MORE), st.lists(ROUTES, max_size=3)
-).map(
-    lambda parts: {
-        **parts[0],
-        **parts[1],
-        "policy": [
-            {"from": f"https://r{place}.example.com", **one} for place, one in enumerate(parts[2])
-        ],
+AUTHORIZE = "https://authorize.internal"
+ELSEWHERE: dict[str, st.SearchStrategy[Any]] = {
+    "shared_secret": roots(b"s"),
+    "authorize_service_url": st.just(f"{AUTHORIZE}:5443"),
+}
+"""What roles that are not all in one process need."""
+
+SOME_ROLES = st.sampled_from(
+    [
+        *("proxy", "authenticate", "authorize", ["authorize"]),
+        *(["proxy", "authorize"], ["authorize", "authenticate"], ["authenticate", "proxy"]),
+    ]
+)
+GRPC: dict[str, st.SearchStrategy[Any]] = {
+    "authorize_service_urls": st.just([AUTHORIZE, f"{AUTHORIZE}:5443"]),
+    "override_certificate_name": hosts,
+    "certificate_authority": st.just(CHAIN),
+    "grpc_client_timeout": st.just("7s"),
+    "grpc_attempt_timeout": st.sampled_from(["10ms", "1.5s"]),
+    "grpc_client_dns_roundrobin": flags,
+    "grpc_resolve_interval": st.sampled_from(["1s", "1h"]),
+    "grpc_server_max_connection_age": waits,
+    "grpc_server_max_connection_age_grace": waits,
+    "decision_max_age": st.sampled_from(["0s", "1s", "1h"]),
+    # Without TLS no other address would do.
+    "grpc_address": st.sampled_from(["127.0.0.1:5443", "[::1]:0"]),
+}
+SHOWN = st.sampled_from(
+    [{}, {"grpc_client_certificate": CHAIN, "grpc_client_certificate_key": KEY}]
+)
+CLUSTERED = st.fixed_dictionaries(
+    {
+        "services": st.just("authorize"),
+        "shared_secret": roots(b"s"),
+        "certificate": st.just(CHAIN),
+        "certificate_key": st.just(KEY),
+        "grpc_client_ca": st.just(CHAIN),
+        "state_dir": st.just("/var/lib/pomerium"),
+        "clusters": st.lists(st.lists(ROUTES, max_size=3), min_size=1, max_size=3).map(
+            lambda found: [
+                {
+                    "name": f"c{number}",
+                    "authenticate_service_url": f"https://auth.c{number}.example.com",
+                    "idp_provider": "google",
+                    "routes": placed(routes, f"c{number}.example.com"),
+                }
+                for number, routes in enumerate(found)
+            ]
+        ),
     }
 )
+
+
+def placed(routes: list[dict[str, Any]], domain: str) -> list[dict[str, Any]]:
+    """Return routes with a host for each."""
+    return [{"from": f"https://r{place}.{domain}", **one} for place, one in enumerate(routes)]
+
+
+def whole(parts: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    """Return one file of several parts."""
+    return {key: value for part in parts for key, value in part.items()}
+
+
+FILES = st.tuples(
+    SERVING,
+    st.fixed_dictionaries(NEEDED, optional={**MORE, **GRPC, "use_proxy_protocol": flags}),
+    st.just({})
+    | st.fixed_dictionaries(
+        {**ELSEWHERE, "services": SOME_ROLES, "grpc_address": st.just("[::1]:7")}
+    ),
+    SHOWN,
+    st.lists(ROUTES, max_size=3).map(lambda routes: {"policy": placed(routes, "example.com")}),
+).map(whole)
 
 
 def shown(name: str, value: Any) -> Any:
@@ -177,12 +241,24 @@ def written_out(found: Settings) -> dict[str, Any]:
     out = {
         name: shown(name, getattr(found, key.attribute))
         for name, key in GLOBAL_KEYS.items()
-        if key.attribute and name not in ("routes", "certificates")
+        if key.attribute and name not in LISTS_OF_MAPS
     }
     for one in found.certificates:
         out["certificate"] = one.chain.decode()
         out["certificate_key"] = one.key.reveal().decode()
     out["policy"] = [route_out(one) for one in found.routes]
+    out["clusters"] = [cluster_out(one) for one in found.clusters]
+    return {name: value for name, value in out.items() if value is not None}
+
+
+def cluster_out(one: ClusterSettings) -> dict[str, Any]:
+    """Return a cluster with every key written out."""
+    out = {
+        name: shown(name, getattr(one, key.attribute))
+        for name, key in CLUSTER_KEYS.items()
+        if name not in LISTS_OF_MAPS
+    }
+    out["routes"] = [route_out(route) for route in one.routes]
     return {name: value for name, value in out.items() if value is not None}
 
 
@@ -202,15 +278,31 @@ class RoundTripTests(SynchronousTestCase):
         text = yaml.safe_dump(given, allow_unicode=True, default_flow_style=flow)
         found = check(parse(text, ".yaml"))
         self.assertEqual(found.idp_client_id, given["idp_client_id"])
-        self.assertEqual(found.idp_client_secret.reveal().decode(), given["idp_client_secret"])
+        secret = needed(found.idp_client_secret, "idp_client_secret")
+        self.assertEqual(secret.reveal().decode(), given["idp_client_secret"])
         again = yaml.safe_dump(
             written_out(found), allow_unicode=True, sort_keys=False, default_flow_style=not flow
         )
         self.assertEqual(check(parse(again, ".yaml")), found)
 
+    @examples(30)
+    @given(CLUSTERED)
+    def test_clusters(self, given: dict[str, Any]) -> None:
+        """The same for clusters with routes of their own."""
+        found = check(parse(yaml.safe_dump(given), ".yaml"))
+        self.assertEqual(
+            [len(cluster.routes) for cluster in found.clusters],
+            [len(cluster["routes"]) for cluster in given["clusters"]],
+        )
+        again = check(parse(yaml.safe_dump(written_out(found), sort_keys=False), ".yaml"))
+        self.assertEqual(again, found)
+        self.assertEqual(digest(again), digest(found))
+
     def test_every_key_is_tried(self) -> None:
         """No key is left out of the files that are tried."""
         routes = {"from", "to", *LISTS, *OPEN, "path", "prefix", "regex", *ROUTE_MORE, *VERIFIED}
         self.assertEqual(set(ROUTE_KEYS) - routes - {"tls_skip_verify"}, set())
-        tried = {*NEEDED, *MORE, "policy", "insecure_server", "certificate", "certificate_key"}
-        self.assertEqual(set(GLOBAL_KEYS) - tried, {"routes", "certificates"})
+        tried = {*NEEDED, *MORE, *GRPC, *ELSEWHERE, "policy", "clusters", "use_proxy_protocol"}
+        tried |= {"certificate", "certificate_key", "insecure_server", "grpc_client_ca"}
+        tried |= {"grpc_client_certificate", "grpc_client_certificate_key"}
+        self.assertEqual(set(GLOBAL_KEYS) - tried, {"routes", "certificates", "grpc_insecure"})

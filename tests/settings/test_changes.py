@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.settings.canonical import digest
 from pomeriumd.settings.changes import AT_START, MOST_SENTENCES, changes, needs_restart
-from pomeriumd.settings.keys import GLOBAL_KEYS, ROUTE_KEYS
+from pomeriumd.settings.keys import GLOBAL_KEYS, LISTS_OF_MAPS, ROUTE_KEYS
 from pomeriumd.settings.model import CertificatePair, Secret, Settings
 from tests.support.settings_files import pair, pem_key, route, settings
 
@@ -101,7 +101,7 @@ class LawTests(SynchronousTestCase):
         """A change of any key of the process is told under its name; a secret's value is not."""
         before = settings()
         for name, key in GLOBAL_KEYS.items():
-            if not key.attribute or name in ("routes", "certificates"):
+            if not key.attribute or name in LISTS_OF_MAPS:
                 continue
             value = Secret(MARK.encode()) if key.secret else other(before, key.attribute)
             (sentence,) = changes(before, altered(before, **{key.attribute: value}))

@@ -35,7 +35,32 @@ from tests.support.settings_files import (
 )
 
 GLOBAL_FAULTS: dict[str, tuple[Any, str]] = {
-    "services": ("proxy", "services: not yet: 'proxy'; want all"),
+    "services": (
+        ["proxy", "gateway"],
+        "services[1]: want all, proxy, authenticate or authorize, got 'gateway'",
+    ),
+    "grpc_address": (5443, "grpc_address: want host:port, got 5443; write ':5443'"),
+    "grpc_insecure": ("yes", "grpc_insecure: want true or false, got 'yes'"),
+    "grpc_attempt_timeout": ("0s", "grpc_attempt_timeout: want 10ms to 1m, got 0s"),
+    "grpc_client_timeout": ("0s", "grpc_client_timeout: want 100ms to 24h, got 0s"),
+    "authorize_service_url": (
+        "https://a/b",
+        "authorize_service_url: want scheme, host and port only, got the path '/b'",
+    ),
+    "authorize_service_urls": (
+        ["authorize:443"],
+        "authorize_service_urls[0]: want http:// or https://, got 'authorize:443'",
+    ),
+    "certificate_authority": (
+        "hunter2",
+        "certificate_authority: want a certificate in PEM or base64 of it, got neither",
+    ),
+    "decision_max_age": (
+        "2h",
+        "decision_max_age: want 1s to 1h or 0s, got 2h",
+    ),
+    "clusters": ({}, "clusters: want a list, got a map"),
+    "use_proxy_protocol": (2, "use_proxy_protocol: want true or false, got a number"),
     "address": ("443", "address: want :port, host:port or [IPv6]:port, got '443'"),
     "insecure_server": ("on", "insecure_server: want true or false, got 'on'"),
     "metrics_address": (9090, "metrics_address: want host:port, got 9090; write ':9090'"),
@@ -235,14 +260,6 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(
             problems({"policy": [{}]}),
             [
-                "cookie_secret: missing; want base64 of 32 bytes",
-                (
-                    "authenticate_service_url: missing; want URL without a path, for instance "
-                    "https://authenticate.example.com"
-                ),
-                "idp_provider: missing; want kind of provider, for instance oidc",
-                "idp_client_id: missing; want text, for instance pomerium",
-                "idp_client_secret: missing; want text",
                 "state_dir: missing; want directory, for instance /var/lib/pomerium",
                 (
                     "policy[0].from: missing; want URL without a path, for instance "
@@ -250,8 +267,19 @@ class FaultTests(SynchronousTestCase):
                 ),
                 "policy[0].to: missing; want URL, for instance http://127.0.0.1:8080",
                 (
-                    "certificates: missing; want at least one {cert, key}, or 'insecure_server: "
-                    "true' behind a load balancer that ends TLS"
+                    "authenticate_service_url: missing; proxy, authenticate and authorize need "
+                    "it: want URL without a path, for instance https://authenticate.example.com"
+                ),
+                "cookie_secret: missing; authenticate needs it: want base64 of 32 bytes",
+                (
+                    "idp_provider: missing; authenticate and authorize need it: want kind of "
+                    "provider, for instance oidc"
+                ),
+                ("idp_client_id: missing; authenticate needs it: want text, for instance pomerium"),
+                "idp_client_secret: missing; authenticate needs it: want text",
+                (
+                    "certificates: missing; proxy and authenticate need them: want at least one "
+                    "{cert, key}, or 'insecure_server: true' behind a load balancer that ends TLS"
                 ),
             ],
         )
@@ -322,8 +350,8 @@ class GlobalRuleTests(SynchronousTestCase):
         """Certificates or plain text, one of them and knowingly."""
         chain, key = pair()
         self.faulty(
-            "certificates: missing; want at least one {cert, key}, or 'insecure_server: true' "
-            "behind a load balancer that ends TLS",
+            "certificates: missing; proxy and authenticate need them: want at least one {cert, "
+            "key}, or 'insecure_server: true' behind a load balancer that ends TLS",
             insecure_server=None,
         )
         self.faulty(

@@ -45,8 +45,8 @@ class ReportTests(SynchronousTestCase):
             (
                 [
                     (
-                        "PATH: good; 3 routes, https on :443, sign-in with gitlab at "
-                        "https://authenticate.example.com"
+                        "PATH: good; runs proxy, authenticate and authorize; 3 routes, https on "
+                        ":443, sign-in with gitlab at https://authenticate.example.com"
                     ),
                     "  https://wiki.example.com -> http://127.0.0.1:8080: 2 users, 1 domain",
                     (

@@ -189,13 +189,8 @@ class EnvironmentTests(SourceCase):
     def test_known_variables_are_refused(self) -> None:
         """A variable of Pomerium that would do nothing is refused; others are none of ours."""
         self.refuses(
-            [
-                (
-                    "grpc_insecure (environment GRPC_INSECURE): not yet; nothing is needed in its "
-                    "place while services is all"
-                )
-            ],
-            {"GRPC_INSECURE": "true", "PATH": "/bin", "OTEL_SDK_DISABLED": "true", "FROM": "x"},
+            [("proxy_log_level (environment PROXY_LOG_LEVEL): not yet; log_level is for all")],
+            {"PROXY_LOG_LEVEL": "info", "PATH": "/bin", "OTEL_SDK_DISABLED": "true", "FROM": "x"},
         )
 
     def test_state_dir(self) -> None:

@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import functools
 import json
+from ipaddress import ip_address
 from typing import Any
 
 from cryptography import x509
@@ -34,14 +35,14 @@ def pem_key(curve: ec.EllipticCurve | None = None, passphrase: bytes | None = No
 
 
 @functools.cache
-def pair() -> tuple[bytes, bytes]:
-    """Return a self-signed certificate and its key, PEM."""
+def pair(*names: str) -> tuple[bytes, bytes]:
+    """Return a self-signed certificate for these names and addresses, and its key; PEM."""
     key = pem_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.com")])
     loaded = serialization.load_pem_private_key(key, None)
     assert isinstance(loaded, ec.EllipticCurvePrivateKey)
     begin = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -49,9 +50,20 @@ def pair() -> tuple[bytes, bytes]:
         .serial_number(1)
         .not_valid_before(begin)
         .not_valid_after(begin + dt.timedelta(days=365))
-        .sign(loaded, hashes.SHA256())
     )
+    if names:
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([_general(name) for name in names]), critical=False
+        )
+    certificate = builder.sign(loaded, hashes.SHA256())
     return certificate.public_bytes(serialization.Encoding.PEM), key
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def minimal(**more: Any) -> dict[str, Any]:
@@ -67,6 +79,62 @@ def minimal(**more: Any) -> dict[str, Any]:
         **more,
     }
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _with(given: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in {**given, **more}.items() if value is not None}
+
+
+def inline(*names: str) -> dict[str, Any]:
+    """Return a certificate of :func:`pair` as a settings file has it."""
+    chain, key = pair(*names)
+    return {"certificate": chain.decode(), "certificate_key": key.decode()}
+
+
+def proxy(**more: Any) -> dict[str, Any]:
+    """Return the least that a proxy alone needs, and more; None takes a key out."""
+    given = {
+        "services": "proxy",
+        "shared_secret": SHARED_SECRET,
+        "authenticate_service_url": "https://authenticate.example.com",
+        "authorize_service_url": "https://authorize.internal:5443",
+        "state_dir": "/var/lib/pomerium",
+        **inline(),
+    }
+    return _with(given, more)
+
+
+def authenticate(**more: Any) -> dict[str, Any]:
+    """Return the least that an authenticate alone needs, and more; None takes a key out."""
+    given = minimal(
+        services="authenticate", shared_secret=SHARED_SECRET, insecure_server=None, **inline()
+    )
+    return _with(given, more)
+
+
+def authorize(**more: Any) -> dict[str, Any]:
+    """Return the least that an authorize alone needs, and more; None takes a key out."""
+    given = {
+        "services": "authorize",
+        "shared_secret": SHARED_SECRET,
+        "authenticate_service_url": "https://authenticate.example.com",
+        "idp_provider": "google",
+        "state_dir": "/var/lib/pomerium",
+        **inline(),
+    }
+    return _with(given, more)
+
+
+def cluster(name: str, **more: Any) -> dict[str, Any]:
+    """Return the least cluster that is good, with a provider of its own, and more."""
+    given = {
+        "name": name,
+        "authenticate_service_url": f"https://authenticate.{name}.example.com",
+        "idp_provider": "oidc",
+        "idp_provider_url": f"https://id.{name}.example.com",
+        "routes": [route(**{"from": f"https://wiki.{name}.example.com"})],
+    }
+    return _with(given, more)
 
 
 def route(**more: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pomeriumd.settings.keys import FILE
 from pomeriumd.settings.load import load
 from pomeriumd.settings.model import Secret, Settings
 from pomeriumd.settings.node import Node
+from pomeriumd.settings.roles import spoken
 from pomeriumd.settings.sources import outline
 
 NAMES = {"shared": "shared_secret", "cookie": "cookie_secret"}
@@ -87,6 +88,9 @@ def _with_settings(name: str, root: bytes, path: str, environment: Mapping[str, 
     """
     settings, entries = load(path, environment), outline(path, environment, Files()).entries
     present, previous = (_found(entries, name + which) for which in ("", "_previous"))
+    if name == "cookie_secret" and present is None:
+        text = f"is not there, and {spoken(settings.services)} can do without; want authenticate's"
+        raise SettingsError([Problem(name, f"{text} settings")])
     directory = Path(path).absolute().parent
     rotation = Rotation(
         name=name,
