@@ -13,9 +13,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.settings.canonical import digest
 from pomeriumd.settings.changes import AT_START, MOST_SENTENCES, changes, needs_restart
+from pomeriumd.settings.check import check
 from pomeriumd.settings.keys import GLOBAL_KEYS, LISTS_OF_MAPS, ROUTE_KEYS
 from pomeriumd.settings.model import CertificatePair, Secret, Settings
-from tests.support.settings_files import pair, pem_key, route, settings
+from tests.support.settings_files import (
+    authorize,
+    pair,
+    pem_key,
+    proxy,
+    route,
+    settings,
+    tree,
+)
 
 MARK = "MARKEDSECRETMARKEDSECRETMARKEDSE"
 """Thirty-two characters that stand in every secret of these settings."""
@@ -140,6 +149,8 @@ class SentenceTests(SynchronousTestCase):
                     "trusted_proxies": ["192.0.2.1", "2001:db8::/32"],
                     "idp_client_secret": "another",
                     "headers": {"X-A": "b", "X-C": "e"},
+                    "authorize_service_urls": ["https://a.internal", "https://b.internal:1"],
+                    "certificate_authority": pair()[0].decode(),
                 },
             ),
             [
@@ -149,6 +160,11 @@ class SentenceTests(SynchronousTestCase):
                 "cookie_http_only changed from true to false",
                 "session_idle changed from 1h to 1h30m",
                 "idp_client_secret changed",
+                (
+                    "authorize_service_urls changed from none to [https://a.internal, "
+                    "https://b.internal:1]"
+                ),
+                "certificate_authority changed",
                 "headers changed: X-C",
             ],
         )
@@ -251,3 +267,39 @@ class RestartTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(needs_restart(before, settings(log_level="warn", policy=[route()])), ())
+
+    def test_a_grpc_listener(self) -> None:
+        """What is bound to authorize's listener needs a restart there, and not at a proxy."""
+        more: dict[str, Any] = {
+            "grpc_address": ":9443",
+            "grpc_client_ca": pair()[0].decode(),
+            "grpc_server_max_connection_age": "1m",
+            "grpc_server_max_connection_age_grace": "1m",
+        }
+        before, after = (check(tree(authorize(**given))) for given in ({}, more))
+        self.assertEqual({problem.place for problem in needs_restart(before, after)}, set(more))
+        before, after = (check(tree(proxy(**given))) for given in ({}, more))
+        self.assertEqual(needs_restart(before, after), ())
+
+    def test_a_listener_that_loses_tls(self) -> None:
+        """On loopback nothing but the certificates says whether gRPC has TLS."""
+        with_tls = check(tree(authorize(grpc_address="127.0.0.1:5443")))
+        without = attrs.evolve(with_tls, certificates=())
+        for before, after in ((with_tls, without), (without, with_tls)):
+            (problem,) = needs_restart(before, after)
+            self.assertEqual(problem.place, "certificates")
+        self.assertEqual(needs_restart(with_tls, with_tls), ())
+
+    def test_roles(self) -> None:
+        """Roles are told as a list, and need a restart."""
+        shared = {"shared_secret": proxy()["shared_secret"]}
+        before, after = settings(**shared), settings(services=["proxy", "authorize"], **shared)
+        self.assertEqual(
+            [str(one) for one in needs_restart(before, after)],
+            [
+                (
+                    "services: changed from [proxy, authenticate, authorize] to [proxy, "
+                    "authorize], which needs a restart: restart pomeriumd, or take the change back"
+                )
+            ],
+        )
