@@ -13,9 +13,18 @@ from twisted.trial.unittest import SynchronousTestCase
 import pomeriumd
 from pomeriumd.daemon import frames
 from pomeriumd.daemon.frames import EACH, MOST_NAMES, BadFrames, reading
+from pomeriumd.settings.check import check
 from pomeriumd.settings.values import CertificatePair, Secret
 from tests.support.memory import framed, memory
-from tests.support.settings_files import SHARED_SECRET, pair, route, settings
+from tests.support.settings_files import (
+    SHARED_SECRET,
+    authorize,
+    cluster,
+    pair,
+    route,
+    settings,
+    tree,
+)
 
 KEPT = Secret(b"k" * 32)
 
@@ -62,6 +71,30 @@ class RoundTripTests(SynchronousTestCase):
         wanted = framed(attrs.evolve(settings(policy=routes(count)), certificates=pairs))
         descriptor = memory(self, wanted)
         self.assertEqual(frames.read(descriptor), wanted)
+
+    @given(st.lists(st.integers(0, EACH + 1), max_size=4))
+    def test_routes_of_clusters(self, counts: list[int]) -> None:
+        """Each cluster gets its own routes again, and the header has none of them."""
+        given = check(
+            tree(
+                authorize(
+                    clusters=[
+                        cluster(
+                            f"c{at}",
+                            routes=[
+                                route(**{"from": f"https://c{at}.example.com", "prefix": f"/{n}"})
+                                for n in range(count)
+                            ],
+                        )
+                        for at, count in enumerate(counts)
+                    ]
+                )
+            )
+        )
+        descriptor = memory(self, framed(given))
+        self.assertEqual(frames.read(descriptor).settings, given)
+        self.assertEqual(frames.header(descriptor).settings.all_routes, ())
+        self.assertEqual(len(given.all_routes), sum(counts))
 
     def test_again(self) -> None:
         """Several processes have the same descriptor: who reads moves nothing for the others."""

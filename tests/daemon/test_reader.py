@@ -103,6 +103,20 @@ class OutcomeTests(ReaderCase):
             ),
         )
 
+    def test_what_is_not_served_yet(self) -> None:
+        """What settings can say and the daemon cannot do is refused, all of it at once."""
+        read, _ = self.read(
+            services="proxy",
+            shared_secret=SHARED_SECRET,
+            authorize_service_url="https://a",
+            use_proxy_protocol=True,
+        )
+        self.assertEqual(read.outcome, REFUSED)
+        self.assertIn("services: not yet: proxy; want all", read.problems)
+        self.assertIn("use_proxy_protocol: not yet; see trusted_proxies", read.problems)
+        read, _ = self.read(grpc_address="127.0.0.1:5443")
+        self.assertIn("grpc_address: not yet", read.problems)
+
     def test_refused(self) -> None:
         """What is wrong is told as ``pomeriumd check`` does, with the files."""
         read, found = self.read(log_level="loud", signing_key_file="tls/none")

@@ -9,7 +9,17 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.settings.report import MOST_SHOWN, report
-from tests.support.settings_files import SHARED_SECRET, minimal, pair, route, yaml
+from tests.support.settings_files import (
+    SHARED_SECRET,
+    authenticate,
+    authorize,
+    cluster,
+    minimal,
+    pair,
+    proxy,
+    route,
+    yaml,
+)
 
 
 class ReportTests(SynchronousTestCase):
@@ -164,3 +174,122 @@ class ReportTests(SynchronousTestCase):
             policy=[route(prefix=f"/r{n}", allowed_users=["x"]) for n in range(MOST_SHOWN + 2)]
         )
         self.assertEqual(lines[MOST_SHOWN + 1], "  and 2 more")
+
+
+class RoleTests(SynchronousTestCase):
+    """The report says which roles a file starts, and what each will do."""
+
+    def report(self, given: dict[str, Any]) -> list[str]:
+        """Return the lines of the report of a good file, without its path."""
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(yaml(given))
+            file.flush()
+            text, status = report(file.name, {})
+        self.assertEqual(status, 0, text)
+        return text.replace(f"{file.name}: ", "").splitlines()
+
+    def test_each_role(self) -> None:
+        """Its listeners, and the others that it counts on."""
+        routes = [route(allowed_users=["a@b.c"])]
+        for given, wanted in (
+            (
+                proxy(policy=routes),
+                (
+                    "good; runs proxy; 1 route, https on :443, decisions from "
+                    "https://authorize.internal:5443, sign-in at https://authenticate.example.com"
+                ),
+            ),
+            (
+                authenticate(),
+                (
+                    "good; runs authenticate; 0 routes, https on :443, sign-in with google at "
+                    "https://authenticate.example.com"
+                ),
+            ),
+            (
+                authorize(policy=routes, address=":5443"),
+                (
+                    "good; runs authorize; 1 route, https on :5443 for health only, gRPC with TLS "
+                    "on :443, sign-in with google at https://authenticate.example.com"
+                ),
+            ),
+            (
+                authorize(clusters=[cluster("a"), cluster("b")], address=":5443"),
+                (
+                    "good; runs authorize; 2 routes, 2 clusters, https on :5443 for health only, "
+                    "gRPC with TLS on :443"
+                ),
+            ),
+            (
+                authenticate(services=["authenticate", "authorize"]),
+                (
+                    "good; runs authenticate and authorize; 0 routes, https on :443, gRPC with TLS "
+                    "on :5443, sign-in with google at https://authenticate.example.com"
+                ),
+            ),
+        ):
+            self.assertEqual(self.report(given)[0], wanted)
+
+    def test_routes_of_clusters(self) -> None:
+        """Routes of clusters are listed, and looked at with their own provider."""
+        one = route(allowed_groups=["staff"], **{"from": "https://a.example.com"})
+        two = route(**{"from": "https://b.example.com"})
+        lines = self.report(
+            authorize(
+                address=":5443",
+                clusters=[
+                    cluster("a", idp_provider="google", routes=[one]),
+                    cluster("b", routes=[two]),
+                ],
+            )
+        )
+        self.assertEqual(
+            lines[1:],
+            [
+                "  https://a.example.com -> http://127.0.0.1:8080: 1 group",
+                "  https://b.example.com -> http://127.0.0.1:8080: nobody",
+                "2 dangers, in case you did not mean it:",
+                (
+                    "  clusters[0].routes[0]: allowed_groups: lets nobody in, as google names no "
+                    "groups"
+                ),
+                (
+                    "  clusters[1].routes[0]: nobody may use https://b.example.com: it has no "
+                    "allowed_users, _groups or _domains"
+                ),
+            ],
+        )
+
+    def test_dangers(self) -> None:
+        """A moved address, gRPC without TLS, no routes, and a header that anybody could write."""
+        for given, wanted in (
+            (
+                authorize(grpc_insecure=True),
+                [
+                    (
+                        "  address: moved from :443 to :5443, as grpc_address has :443; it has "
+                        "/ping and /healthz only; write 'address: :5443' to say the same"
+                    ),
+                    "  policy: there are no routes; every question is answered no",
+                    (
+                        "  grpc_insecure: whoever can listen in on what reaches :443 can read and "
+                        "change decisions"
+                    ),
+                ],
+            ),
+            (
+                proxy(use_proxy_protocol=True),
+                [
+                    "  policy: there are no routes; nothing is served",
+                    (
+                        "  use_proxy_protocol: whoever can reach :443 can say which address they "
+                        "come from; only the load balancer should"
+                    ),
+                ],
+            ),
+            (authenticate(), []),
+            (authorize(grpc_address="127.0.0.1:1", policy=[route(allowed_users=["x"])]), []),
+        ):
+            found = self.report(given)
+            begin = next((at for at, line in enumerate(found) if "danger" in line), len(found))
+            self.assertEqual(found[begin + 1 :], wanted)

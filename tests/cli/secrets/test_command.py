@@ -19,7 +19,7 @@ from pomeriumd.cli.main import main
 from pomeriumd.crypto.keys import mark
 from pomeriumd.settings.load import load
 from pomeriumd.settings.model import Settings
-from tests.support.settings_files import COOKIE_SECRET, SHARED_SECRET, minimal, pem_key
+from tests.support.settings_files import COOKIE_SECRET, SHARED_SECRET, minimal, pem_key, proxy
 
 OTHER = base64.b64encode(bytes(range(200, 232))).decode()
 NAMES = {"shared": "shared_secret", "cookie": "cookie_secret"}
@@ -239,6 +239,17 @@ class RotateTests(SecretsCase):
         self.assertEqual((ran.exit_code, ran.stdout), (1, ""))
         self.assertIn("cookie_secret", ran.stderr)
         self.assertNotIn("hunter2", ran.stderr)
+
+    def test_a_role_without_that_secret(self) -> None:
+        """Who has no cookie_secret is told whose settings to rotate it in."""
+        path = self.place / "proxy.yaml"
+        path.write_text(pyyaml.safe_dump(proxy()))
+        ran = self.run_it("rotate", "cookie", "-c", str(path))
+        self.assertEqual((ran.exit_code, ran.stdout), (1, ""))
+        self.assertIn(
+            "cookie_secret: is not there, and proxy can do without; want authenticate's settings",
+            ran.stderr,
+        )
 
     def test_nothing_is_written(self) -> None:
         """What is printed is nowhere but on standard output."""
