@@ -41,13 +41,12 @@ from pomeriumd.daemon.serving import Serving, world_of
 from pomeriumd.daemon.supervisor import Ended, SignedOutAt, Supervisor
 from pomeriumd.daemon.tally import Tally
 from pomeriumd.daemon.unserved import refuse_unserved
+from pomeriumd.daemon.warned import warn_of
 from pomeriumd.daemon.watch import Watch
 from pomeriumd.daemon.worker_process import WorkerProcess
 from pomeriumd.http.limits import Limits
 from pomeriumd.pieces import finish
 from pomeriumd.settings.model import Secret, Settings
-
-_log = Logger()
 
 
 class Root(MultiService):
@@ -145,8 +144,7 @@ def tree(
 
     def adopt(new: Settings) -> None:
         observer.set_level(new.log_level)
-        for warning in new.warnings:
-            _log.warn("{warning}", warning=str(warning))
+        warn_of(new)
         site.listen(sockets.by_name.get(METRICS))
 
     reloading.adopt = adopt

@@ -9,7 +9,6 @@ import attrs
 from pomeriumd.settings.kinds import ClusterName, Issuer, ProviderKind, ServiceOrigin
 from pomeriumd.settings.reads import Doc
 from pomeriumd.settings.route import RouteSettings
-from pomeriumd.settings.values import Origin
 
 
 @attrs.frozen(kw_only=True)
@@ -55,13 +54,3 @@ class ClusterSettings:
             "name; it goes first."
         ),
     ] = ()
-
-    @property
-    def issuer(self) -> tuple[str, str | None]:
-        """Return who vouches for its people: two clusters with equal ones have the same."""
-        return self.idp_provider, self.idp_provider_url
-
-    @property
-    def authenticate(self) -> Origin:
-        """Return where its sessions come from."""
-        return self.authenticate_service_url

@@ -14,8 +14,11 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 """The port that a URL means when it names none."""
 
 
-EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  # to compare with
-"""Hosts that mean every address of this machine."""
+EVERYWHERE = ("", "::")
+"""Hosts that mean every address of this machine, IPv4 and IPv6."""
+
+EVERYWHERE_4 = "0.0.0.0"  # noqa: S104  # to compare with
+"""The one that means every address of IPv4."""
 
 
 class Secret:
@@ -69,7 +72,10 @@ class Address:
         """Return whether two sockets cannot listen at both; a port of 0 is any free one."""
         if not self.port or self.port != other.port:
             return False
-        return self.host == other.host or not {self.host, other.host}.isdisjoint(EVERYWHERE)
+        hosts = {self.host, other.host}
+        if len(hosts) == 1 or not hosts.isdisjoint(EVERYWHERE):
+            return True
+        return EVERYWHERE_4 in hosts and not any(":" in host for host in hosts)
 
 
 @attrs.frozen

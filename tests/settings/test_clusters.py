@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.settings import check as checking
@@ -37,6 +39,29 @@ def clustered(*clusters: dict[str, Any], **more: Any) -> dict[str, Any]:
 def of(*clusters: dict[str, Any]) -> Settings:
     """Return the settings of an authorize with these clusters."""
     return check(tree(clustered(*clusters)))
+
+
+PREFIXES = st.lists(st.sampled_from(["/a", "/b"]), unique=True)
+SOME = st.dictionaries(
+    st.sampled_from(["a", "b"]),
+    st.tuples(PREFIXES, st.sampled_from(["google", "azure"])),
+    min_size=1,
+).flatmap(
+    lambda found: st.permutations(
+        [
+            cluster(
+                name,
+                idp_provider=kind,
+                routes=[
+                    route(prefix=prefix, **{"from": f"https://{name}.example.com"})
+                    for prefix in prefixes
+                ],
+            )
+            for name, (prefixes, kind) in found.items()
+        ]
+    )
+)
+"""A cluster or two, in any order, with any routes in any order."""
 
 
 class ClusterTests(SynchronousTestCase):
@@ -223,6 +248,12 @@ class ReadTests(SynchronousTestCase):
         swapped = {**a, "routes": b["routes"]}, {**b, "routes": a["routes"]}
         self.assertNotEqual(digest(of(a, b)), digest(of(*swapped)))
         self.assertNotEqual(digest(of(a, b)), digest(of(a)))
+
+    @given(SOME, SOME)
+    def test_told_if_different(self, before: list[Any], after: list[Any]) -> None:
+        """Something is told of clusters if, and only if, the digests differ."""
+        old, new = of(*before), of(*after)
+        self.assertEqual(bool(changes(old, new)), digest(old) != digest(new))
 
     def test_changes(self) -> None:
         """What came, went and changed is told by the cluster's name; the order is nothing."""

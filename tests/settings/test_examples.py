@@ -110,4 +110,4 @@ class ExampleTests(SynchronousTestCase):
         """The two clusters have a sign-in and a provider each."""
         staff, partners = self.load("authorize-clusters.yaml").clusters
         self.assertNotEqual(staff.authenticate_service_url, partners.authenticate_service_url)
-        self.assertNotEqual(staff.issuer, partners.issuer)
+        self.assertNotEqual(staff.idp_provider_url, partners.idp_provider_url)

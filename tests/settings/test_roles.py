@@ -12,7 +12,7 @@ from pomeriumd.errors import SettingsError
 from pomeriumd.settings.check import check
 from pomeriumd.settings.model import Address, Origin, Settings
 from pomeriumd.settings.roles import NEEDS, ROLES, missing, needed, spoken, together
-from pomeriumd.settings.values import EVERYWHERE
+from pomeriumd.settings.values import EVERYWHERE_4
 from tests.support.settings_files import (
     authenticate,
     authorize,
@@ -32,7 +32,9 @@ FILES = {"proxy": proxy, "authenticate": authenticate, "authorize": authorize}
 NO_CERTIFICATE = dict.fromkeys(inline())
 """What takes the certificate out of one."""
 
-addresses = st.builds(Address, st.sampled_from([*EVERYWHERE, "10.0.0.1", "a"]), st.integers(0, 2))
+addresses = st.builds(
+    Address, st.sampled_from(["", "::", EVERYWHERE_4, "10.0.0.1", "::1"]), st.integers(0, 2)
+)
 some_roles = st.sets(st.sampled_from(ROLES), min_size=1)
 
 
@@ -246,6 +248,10 @@ class ListeningTests(SynchronousTestCase):
         """Two addresses collide in either order; on two ports never, on any free port never."""
         self.assertEqual(one.collides(other), other.collides(one))
         self.assertEqual(one.collides(one), bool(one.port))
+        if one.host in ("", "::") and one.port:
+            self.assertTrue(one.collides(Address(other.host, one.port)))
+        if one.host == EVERYWHERE_4:
+            self.assertFalse(one.collides(Address("::1", one.port)))
         if one.port != other.port:
             self.assertFalse(one.collides(other))
 
