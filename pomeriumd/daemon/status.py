@@ -114,7 +114,7 @@ def read(found: Mapping[str, Any]) -> Status:
     """
     try:
         return _converter.structure(found, Status)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"no status: {error}") from error
 
 
@@ -127,9 +127,12 @@ def read_reload(found: Mapping[str, Any]) -> ReloadStatus:
     """
     try:
         return _converter.structure(found, ReloadStatus)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"no outcome of a reload: {error}") from error
 
+
+_UNREADABLE = (TypeError, ValueError, AttributeError, KeyError, OverflowError)
+"""What comes of a document that is none of ours; a count that is infinite among them."""
 
 _converter = cattrs.Converter(detailed_validation=False)
 _FROM = {"from_": override(rename="from")}  # a word of Python's own

@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -52,6 +52,7 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(read_reload({"outcome": "same"}), ReloadStatus(outcome="same"))
 
     @given(st.dictionaries(st.sampled_from(NAMES), JSON))
+    @example({"connections": float("inf")})
     def test_anything(self, found: dict[str, Any]) -> None:
         """Whatever is no such document is a ValueError, and nothing else."""
         for reads in (read, read_reload):
