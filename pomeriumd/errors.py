@@ -60,6 +60,9 @@ class PomeriumError(Exception):
     status: ClassVar[int] = 500
     side: ClassVar[Side] = Side.OURS
     public: ClassVar[str] = "Something went wrong on our side."
+    told_apart: ClassVar[bool] = False
+    """Whoever finds it writes it to the log, seldom enough: a request that fails with it has its
+    line in the access log alone."""
     remedy: str = ""
 
 
@@ -277,6 +280,7 @@ class Undecided(PomeriumError):
     public: ClassVar[str] = (
         "It cannot be decided at the moment whether you may open this page. Try again shortly."
     )
+    told_apart: ClassVar[bool] = True
     remedy = "do the hosts of authorize_service_url run, and can this host reach them?"
 
 

@@ -30,8 +30,17 @@ class Authorizer(Protocol):
             known: a session that is verified and fresh enough to count; None for nobody.
 
         Returns:
-            The decision, or something to await when it has to be fetched.
+            The decision, or something to await when it has to be fetched; that raises
+            ``Undecided`` when nobody could tell.
         """
+
+    @property
+    def heard(self) -> bool:
+        """Return whether a decision that is given at once is known to hold at this moment."""
+
+    @property
+    def patience(self) -> float:
+        """Return for how many seconds what lasts may go on while nobody can decide it again."""
 
 
 class Remote(Protocol):
@@ -61,3 +70,13 @@ class LocalAuthorizer:
     def decide(self, route: Route, known: Known | None) -> Decision:
         """Return what the route's policy says."""
         return route.policy.decide(None if known is None else known.session.identity)
+
+    @property
+    def heard(self) -> bool:
+        """Return True: it is this very policy."""
+        return True
+
+    @property
+    def patience(self) -> float:
+        """Return 0: the policy is always there."""
+        return 0.0

@@ -11,7 +11,7 @@ Nothing here knows framing: HTTP/2 comes in as another ``Stream``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -121,6 +121,10 @@ class Exchange:
     upstream = 0.0
     """Seconds from the request's head going out to the answer's head coming in."""
     error = ""
+    again = 0.0
+    """Seconds of the clock when it was decided again last, if it lasts."""
+    waits: Deferred[Any] | None = None
+    """What is waited for before anybody listens; it is cancelled when the client leaves."""
     _sink: Sink | None = None
     _held: list[Data | End] | None = None
 
@@ -169,8 +173,10 @@ class Exchange:
         """The client's connection is gone, or what it sends cannot be read."""
         if self.over:
             return
-        sink = self._sink
+        sink, waits = self._sink, self.waits
         self._end(error)
+        if waits is not None:
+            waits.cancel()
         if sink is not None:
             sink.lost(error)
 

@@ -23,6 +23,7 @@ from pomeriumd.errors import (
 from pomeriumd.http.negotiate import is_navigation
 from pomeriumd.net.exchange import Exchange, SmallBody
 from pomeriumd.net.upstreams import Upstreams
+from pomeriumd.proxy.elsewhere import DECIDED, decided_elsewhere
 from pomeriumd.proxy.forward import Forward
 from pomeriumd.proxy.generation import Generation
 from pomeriumd.proxy.outbound import NO_FIELDS
@@ -43,8 +44,6 @@ class Edge:
 
 RENEWED = (Standing.RECHECK, Standing.STALE)
 """A page view with a session that stands so goes through authenticate first."""
-
-_DECIDED = (Allow, Deny, SignIn)
 
 
 async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
@@ -86,10 +85,8 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
 
     # The decision, by the policy of this very route.
     decision = here.authorizer.decide(route, known)
-    if not isinstance(decision, _DECIDED):
-        decision = await decision
-        if not isinstance(decision, _DECIDED):
-            raise TypeError("what was decided is no decision of ours")
+    if not isinstance(decision, DECIDED):
+        decision = await decided_elsewhere(exchange, decision, began, edge.clock)
     exchange.decided = edge.clock() - began
     exchange.reasons = decision.reasons
     match decision:

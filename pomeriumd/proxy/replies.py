@@ -49,7 +49,7 @@ class Replies:
                 request_id=exchange.id,
             )
             error = PomeriumError("a bug of ours")
-        elif error.side is not Side.CLIENT:
+        elif error.side is not Side.CLIENT and not error.told_apart:
             _log.warn(
                 "request {request_id}: {error}",
                 request_id=exchange.id,

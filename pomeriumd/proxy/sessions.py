@@ -148,9 +148,29 @@ class Sessions:
         if now - known.session.seen < TOUCH_SECONDS or not known.in_cookie:
             return ()
         known.session = session = attrs.evolve(known.session, seen=int(now))
-        return tuple(
-            write(self.shape, encode(session, self.keys), max_age=int(session.expires - now))
-        )
+        known.signed = encode(session, self.keys)
+        return tuple(write(self.shape, known.signed, max_age=int(session.expires - now)))
+
+    def in_use(self, known: Known, session: Session, host: bytes, now: float) -> Known:
+        """
+        Return a session that a stream at this host goes on with, as one that is in use there.
+
+        Whoever decides elsewhere sees its token alone, which has to be one of this host, and
+        seen lately: an open stream is use. It is signed anew once a minute at most, and the
+        browser never gets it.
+
+        Args:
+            known: what the stream came with, or went on with last.
+            session: what counts for it now, perhaps of another host.
+            host: of a route.
+            now: seconds since the epoch.
+        """
+        if session is known.session and now - session.seen < TOUCH_SECONDS:
+            return known
+        audience = self.audiences.get(host, session.audience)
+        session = attrs.evolve(session, audience=audience, seen=int(now))
+        token = audience, encode(session, self.keys), known.in_cookie
+        return Known(session, token, self.memory.mark)
 
     def forget(self, session: Session) -> None:
         """Drop what is remembered of a session that was signed out at its host."""

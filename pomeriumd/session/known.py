@@ -19,6 +19,13 @@ class Known:
     token: Token = attrs.field(repr=False)
     mark: object = attrs.field(repr=False)
     """Of the keys and the issuer that it was verified with: nothing but itself."""
+    signed: str = attrs.field(repr=False)
+    """Its token as we signed it last, so that others see it in use too: a browser may not have
+    taken the new cookie."""
+
+    @signed.default
+    def _as_it_came(self) -> str:
+        return self.token[1]
 
     @property
     def in_cookie(self) -> bool:

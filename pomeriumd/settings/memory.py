@@ -51,6 +51,14 @@ WORKER = (
         ),
     ),
     Held(
+        what="Decisions that an authorize service made",
+        most="{KEPT:,}, each with at most 32 reasons of 64 bytes",
+        size=48 * MIB,
+        usual=8 * MIB,
+        moved="`decision_max_age`: 0 keeps none",
+        bounds=(("pomeriumd.proxy.decisions.KEPT", 10_000),),
+    ),
+    Held(
         what="Header fields of requests, with what was worked out of them",
         most="{BLOCKS:,} blocks and {BLOCKS_SIZE:,} bytes as they came, {MOST} notes on each",
         size=104 * MIB,

@@ -562,6 +562,7 @@ class Remembering:
     """The real authorizer, and the routes that it was asked about."""
 
     routes: list[Route] = attrs.Factory(list)
+    heard, patience = True, 0.0
 
     def decide(self, route: Route, known: Known | None) -> Any:
         """Remember the route, and decide."""
@@ -1066,6 +1067,7 @@ class Answering:
     """An authorizer that answers what it was given."""
 
     answer: Callable[[], Any]
+    heard, patience = True, 0.0
 
     def decide(self, route: Route, known: Known | None) -> Any:
         """Answer."""

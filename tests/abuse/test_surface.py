@@ -137,6 +137,8 @@ class PublicListenerTests(SignInCase):
         """A failure inside is a page with a number to ask by; its text is for the log alone."""
 
         class Broken:
+            heard, patience = True, 0.0
+
             def decide(self, of: Route, known: Known | None) -> NoReturn:
                 raise RuntimeError("shared_secret at 10.0.0.1 in Traceback")
 
@@ -418,6 +420,7 @@ class SecretTests(SignInCase):
 
             class Broken:
                 said = text
+                heard, patience = True, 0.0
 
                 def decide(self, of: Route, known: Known | None) -> NoReturn:
                     raise RuntimeError(self.said)

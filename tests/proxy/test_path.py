@@ -6,9 +6,14 @@ import json
 from ipaddress import ip_network
 
 import attrs
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.access.decision import Allow, Deny, SignIn
+from pomeriumd.errors import Undecided
 from pomeriumd.settings.model import RouteSettings
+from tests.support.elsewhere import Elsewhere, ElsewhereRig
 from tests.support.rig import ALICE, MALLORY, NAVIGATION, Got, Rig, parse, request
 from tests.support.serving import MemoryClient
 from tests.support.settings import route
@@ -178,6 +183,125 @@ class NoDecision:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+class ElsewhereTests(SynchronousTestCase):
+    """The same decisions, made by an authorize service: nothing on the way differs."""
+
+    def setUp(self) -> None:
+        """Start a daemon that asks, and connect."""
+        self.elsewhere = Elsewhere()
+        self.rig = ElsewhereRig(FOR_ALICE, elsewhere=self.elsewhere)
+        self.client = self.rig.connect()
+        self.alice = request(b"/", (b"cookie", self.rig.cookie()), *NAVIGATION)
+
+    def test_allowed(self) -> None:
+        """Nothing goes to the application before the answer; then it does, with the identity."""
+        self.client.sends(self.alice)
+        self.assertEqual(self.rig.upstreams.opened, [])
+        self.rig.clock.advance(0.25)
+        self.elsewhere.last.gives(Allow(("email-ok",)))
+        asked = self.rig.upstreams.last.got()
+        self.assertIn(b"\r\nx-pomerium-authenticated-user-email: alice@example.com\r\n", asked)
+        self.rig.upstreams.last.sends(OK)
+        self.assertEqual(parse(self.client.got()).status, 200)
+        entry = self.rig.logged[0]
+        self.assertEqual(
+            (entry.decision, entry.reasons, entry.decision_ms), ("allow", ("email-ok",), 250)
+        )
+
+    def test_known_from_before(self) -> None:
+        """The second request waits for nobody."""
+        for _ in range(2):
+            self.client.sends(self.alice)
+            for asked in self.elsewhere.open:
+                asked.gives()
+            self.rig.upstreams.last.sends(OK)
+            self.assertEqual(parse(self.client.got()).status, 200)
+        self.assertEqual(len(self.elsewhere.asked), 1)
+
+    def test_denied(self) -> None:
+        """The page says the reasons that came with the answer."""
+        self.client.sends(self.alice)
+        self.elsewhere.last.gives(Deny(("groups-unauthorized",)))
+        got = parse(self.client.got())
+        self.assertEqual(got.status, 403)
+        self.assertIn(b"You are in none of the groups that may open this page.", got.body)
+        self.assertEqual(self.rig.upstreams.opened, [])
+
+    def test_sign_in(self) -> None:
+        """Nobody is asked about as nobody; a page view goes to sign in, a script gets 401."""
+        for fields, status in ((NAVIGATION, 302), ((), 401)):
+            client = self.rig.connect()
+            client.sends(request(b"/", *fields))
+            for asked in self.elsewhere.open:
+                self.assertEqual(asked.question.token, "")
+                asked.gives(SignIn(("user-unauthenticated",)))
+            self.assertEqual(parse(client.got()).status, status)
+        self.assertEqual(len(self.elsewhere.asked), 1)
+
+    def test_undecided(self) -> None:
+        """503 with a page that says so; the upstream is never asked."""
+        self.client.sends(self.alice)
+        self.rig.clock.advance(0.5)
+        self.elsewhere.last.answer.errback(Undecided("no replica answers"))
+        got = parse(self.client.got())
+        self.assertEqual(got.status, 503)
+        self.assertIn(b"It cannot be decided at the moment whether you may open", got.body)
+        self.assertEqual(self.rig.upstreams.opened, [])
+        entry = self.rig.logged[0]
+        self.assertEqual((entry.error, entry.decision, entry.decision_ms), ("Undecided", "", 500))
+
+    def test_an_outage_is_no_flood_of_lines(self) -> None:
+        """Each request has its access line; the log has one line with what to do."""
+        log = EventLoggingObserver.createWithCleanup(
+            self,  # type: ignore[arg-type]  # of a test it needs addCleanup alone
+            globalLogPublisher,
+        )
+        for _ in range(3):
+            client = self.rig.connect()
+            client.sends(self.alice)
+            self.elsewhere.last.answer.errback(Undecided("no replica answers"))
+        self.assertEqual(len(self.rig.logged), 3)
+        (line,) = log
+        self.assertIn("no replica answers; do the hosts of authorize_service_url", line["error"])
+
+    def test_a_client_that_leaves(self) -> None:
+        """It takes its question along, and whatever comes of that harms nobody."""
+        self.client.sends(self.alice)
+        self.client.leaves()
+        self.assertTrue(self.elsewhere.last.cancelled)
+        entry = self.rig.logged[0]
+        self.assertEqual((entry.status, entry.error), (499, "ClientGone"))
+        self.assertEqual(self.rig.upstreams.opened, [])
+
+    def test_one_of_two_leaves(self) -> None:
+        """The other one, who asks the same, gets the answer."""
+        other = self.rig.connect()
+        for client in (self.client, other):
+            client.sends(self.alice)
+        self.client.leaves()
+        self.elsewhere.last.gives(Deny(("email-unauthorized",)))
+        self.assertEqual(parse(other.got()).status, 403)
+        self.assertEqual([entry.status for entry in self.rig.logged], [499, 403])
+
+    def test_a_body_waits(self) -> None:
+        """What the client sends meanwhile is held back, and reaches the application whole."""
+        self.client.sends(
+            request(b"/", (b"cookie", self.rig.cookie()), method=b"POST", body=b"hello")
+        )
+        self.elsewhere.last.gives()
+        self.assertTrue(self.rig.upstreams.last.got().endswith(b"\r\n\r\nhello"))
+
+    def test_what_is_no_decision(self) -> None:
+        """An answer that is none of ours: 500, and the upstream is never asked."""
+        for answer in (None, True, "allow"):
+            self.client = self.rig.connect()
+            self.client.sends(self.alice)
+            self.elsewhere.last.gives(answer, valid_for=0.0)  # type: ignore[arg-type]
+            self.assertEqual(parse(self.client.got()).status, 500)
+            self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertEqual(self.rig.upstreams.opened, [])
 
 
 class BehindABalancerTests(SynchronousTestCase):

@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 
 from pomeriumd.access import names
 from pomeriumd.access.assertion import KEPT_MOST, IdentityHeaders
+from pomeriumd.access.decision import Deny
 from pomeriumd.authenticate.renewal import REMEMBERED, Confirmed
 from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.crypto.signing import SigningKey
@@ -34,11 +35,14 @@ from pomeriumd.http.recent import OFFERS
 from pomeriumd.http.request_heads import BLOCKS, LINES, RequestHeads
 from pomeriumd.oidc.grant import Grant
 from pomeriumd.pieces import finish
+from pomeriumd.proxy.decisions import KEPT, Decisions
 from pomeriumd.proxy.sessions import KNOWN, Sessions
 from pomeriumd.session.cookies import CookieShape
+from pomeriumd.session.known import Known
 from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.standing import SessionLimits
 from pomeriumd.session.token import encode
+from tests.support.elsewhere import Elsewhere
 from tests.support.exchanges import compiled, ended
 from tests.support.rig import NoProvider
 from tests.support.settings import AUTHENTICATE, ISSUER, SHARED, make_settings, route
@@ -92,6 +96,28 @@ def sessions(groups: int, count: int = KNOWN) -> Filler:
         for number in range(count):
             token = encode(session(number, groups), keys)
             assert made._verified(("app.example.com:443", token, True), NOW) is not None
+        return made
+
+    return fill
+
+
+def decisions(reasons: int, size: int, count: int = KEPT) -> Filler:
+    """Fill the decisions from elsewhere, of sessions that are known; each with such reasons."""
+    at = compiled()
+    known = [
+        Known(session(0, 0), ("app.example.com:443", f"token-{number}", True), None)
+        for number in range(count)
+    ]
+
+    def fill() -> object:
+        clock = Clock()
+        remote = Elsewhere(heard={})
+        made = Decisions(remote=remote, clock=clock, now=clock.seconds, max_age=60.0)
+        for number, who in enumerate(known):
+            made.decide(at, who)
+            words = tuple(f"{number}-{one}".ljust(size, "x") for one in range(reasons))
+            remote.asked.pop().gives(Deny(words), generation=f"{number:016x}")
+        assert len(made.memory.kept) == count, len(made.memory.kept)
         return made
 
     return fill
@@ -266,6 +292,8 @@ FILLERS: Mapping[str, Filler] = MappingProxyType(
     {
         "sessions, 3 groups": sessions(3),
         "sessions, 200 groups": sessions(200, 1_000),
+        "decisions, 3 reasons": decisions(3, 20),
+        "decisions, 32 reasons": decisions(32, 64),
         "blocks, a browser's": heads(browsers, 2),
         "blocks, a browser's, 4 notes": heads(browsers, 4),
         "blocks, tiny fields": heads(tiny, 0),
