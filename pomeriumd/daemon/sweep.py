@@ -8,7 +8,7 @@ generation or the session that denies it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import attrs
 from twisted.application.service import Service
@@ -17,24 +17,19 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pomeriumd.access.decision import UNDECIDED, explain
 from pomeriumd.daemon.front import Front
+from pomeriumd.daemon.judging import Judging
 from pomeriumd.daemon.pieces import in_pieces
 from pomeriumd.errors import StreamEnded
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.pieces import Pieces
-from pomeriumd.proxy.generation import Generation
-from pomeriumd.proxy.streams import ADMITTED, GoesOn, judge
-from pomeriumd.session.session import Session
+from pomeriumd.proxy.streams import ADMITTED
 
 SWEEP_SECONDS = 2.0
 """From the beginning of one sweep to that of the next."""
 
 SOME = 256
 """Connections looked at in one piece of the work."""
-
-FEW = 32
-"""Streams decided in one piece of the work, some 10 µs each."""
 
 
 @attrs.define(eq=False)
@@ -61,6 +56,8 @@ class Sweep(Service):
     """Those that one sweep has gone by already."""
     _elsewhere: set[str] = attrs.Factory(set)
     """Those of them that another process told us of."""
+    _first: frozenset[Exchange] = frozenset()
+    """Streams that the last sweep had no time to ask about."""
     _log = Logger()
 
     def startService(self) -> None:
@@ -85,7 +82,7 @@ class Sweep(Service):
     def _begin(self) -> None:
         self._next = self._clock.callLater(SWEEP_SECONDS, self._begin)
         if self._work is None:
-            self._work = Deferred.fromCoroutine(in_pieces(self._sweep(), self._clock))
+            self._work = Deferred.fromCoroutine(self._sweep())
             self._work.addErrback(self._failed).addBoth(self._done)
 
     def _failed(self, failure: Failure) -> None:
@@ -95,33 +92,38 @@ class Sweep(Service):
     def _done(self, _: None) -> None:
         self._work = None
 
-    def _sweep(self) -> Pieces[None]:
-        yield from self._front.freeing()
-        streams, ids = yield from self._streams()
-        here = self._front.generation
+    async def _sweep(self) -> None:
+        clock, front = self._clock, self._front
+        await in_pieces(front.freeing(), clock)
+        streams, ids = await in_pieces(self._streams(), clock)
+        here = front.generation
         sessions = here.sessions
-        freshest = yield from sessions.freshest(ids)
+        freshest = await in_pieces(sessions.freshest(ids), clock)
         signed_out = frozenset(sessions.memory.signed_out)
         for session in signed_out - self._signed_out - self._elsewhere:
             self._tell(session)
-        left = 0
-        for count, stream in enumerate(streams, 1):
-            if not stream.over:
-                ended = self._judged(stream, here, freshest, signed_out)
-                if ended is None:
-                    left += 1
-                else:
-                    self._end(stream, ended)
-            if not count % FEW:
-                yield
-        self.open = left
+        judging = Judging(
+            here=here,
+            now=front.edge.now,
+            clock=clock,
+            every=SWEEP_SECONDS,
+            freshest=freshest,
+            signed_out=signed_out,
+            end=self._end,
+        )
+        await judging.look(streams)
+        self.open, self._first = judging.left, frozenset(judging.unreached)
         # A stream that was too young for this sweep is old enough for the next.
         sessions.memory.signed_out.difference_update(self._signed_out)
         self._signed_out = signed_out
         self._elsewhere &= signed_out | sessions.memory.signed_out
 
     def _streams(self) -> Pieces[tuple[list[Exchange], set[str]]]:
-        """Return the exchanges with an upstream that are older than a sweep, and their sessions."""
+        """
+        Return the exchanges with an upstream that are older than a sweep, and their sessions.
+
+        Those that the last sweep had no time for come first.
+        """
         begun = self._front.clock() - SWEEP_SECONDS
         streams: list[Exchange] = []
         ids: set[str] = set()
@@ -138,27 +140,9 @@ class Sweep(Service):
                     ids.add(exchange.known.session.id)
             if not count % SOME:
                 yield
+        if self._first:
+            streams.sort(key=lambda stream: stream not in self._first)
         return streams, ids
-
-    def _judged(
-        self,
-        stream: Exchange,
-        here: Generation,
-        freshest: Mapping[str, Session],
-        signed_out: frozenset[str],
-    ) -> StreamEnded | None:
-        try:
-            verdict = judge(stream, here, self._front.edge.now(), freshest, signed_out)
-        except Exception:  # noqa: BLE001  # whatever it is: undecided is denied
-            self._log.failure(
-                "request {request_id} could not be decided again: a bug of ours",
-                request_id=stream.id,
-            )
-            return StreamEnded(explain((UNDECIDED,))[0], (UNDECIDED,))
-        if isinstance(verdict, GoesOn):
-            stream.route = verdict.route
-            return None
-        return verdict
 
     def _end(self, stream: Exchange, ended: StreamEnded) -> None:
         self._front.tally.count_cut(ended.reasons[0])

@@ -17,6 +17,9 @@ whoever moves an application wants new requests at the new place, and takes the 
 streams and all, when the time has come. The same holds for header fields, timeouts and the
 upstream's TLS.
 
+Where decisions are made elsewhere, the answer may have to be waited for, or not be had. A
+stream that nobody can decide again goes on for a while by its last decision (``undecided``).
+
 Source: design, section 4.
 """
 
@@ -28,7 +31,7 @@ from typing import assert_never
 import attrs
 
 from pomeriumd.access import decision as why
-from pomeriumd.access.decision import Allow, Deny, SignIn, explain
+from pomeriumd.access.decision import Allow, Decision, Deny, SignIn, explain
 from pomeriumd.access.routes import Route
 from pomeriumd.errors import BadMessage, StreamEnded
 from pomeriumd.net.exchange import Exchange
@@ -42,22 +45,27 @@ ADMITTED = ("allow", "public")
 
 
 @attrs.frozen
-class GoesOn:
-    """A stream may go on."""
+class Claim:
+    """What a stream is decided by: an authorizer has to be asked about it."""
 
     route: Route
     """Its route as the generation in force has it."""
+    known: Known | None
+    """A session that counts, as one of its host."""
+    lost: str = ""
+    """Why the session that let it in counts no more; empty if it does, or if there was none.
+    Only who lets in everybody lets it go on."""
 
 
-def judge(
+def claim(
     exchange: Exchange,
     here: Generation,
     now: float,
     freshest: Mapping[str, Session],
     signed_out: Container[str] = (),
-) -> GoesOn | StreamEnded:
+) -> Claim | StreamEnded:
     """
-    Say whether a stream may go on.
+    Say what a stream is decided by; or that nobody need be asked, since it has ended.
 
     Args:
         exchange: one that was admitted and is not over.
@@ -65,30 +73,52 @@ def judge(
         now: seconds since the epoch.
         freshest: by its id, the session that was confirmed last.
         signed_out: ids of sessions that are over whatever they say.
-
-    Raises:
-        Exception: the authorizer did not decide; then nobody may go on.
     """
     route = _route(exchange, here)
     if route is None:
         return _ended(why.ROUTE_GONE)
     believed = _believed(exchange, here, now, freshest, signed_out)
-    known = believed if isinstance(believed, Known) else None
-    decision = here.authorizer.decide(route, known)
+    if isinstance(believed, str):
+        return Claim(route, None, believed)
+    return Claim(route, believed)
+
+
+def judge(exchange: Exchange, claimed: Claim, decision: Decision) -> StreamEnded | None:
+    """
+    Say how a stream has ended by what was decided; None lets it go on.
+
+    Raises:
+        TypeError: that is no decision; nobody may go on by it.
+    """
     match decision:
         case Allow():
             pass
         case SignIn():
-            return _ended(*([believed] if isinstance(believed, str) else decision.reasons))
+            return _ended(*([claimed.lost] if claimed.lost else decision.reasons))
         case Deny():
             return _ended(*decision.reasons)
         case _:
-            # A decision that has to be fetched is no matter for this place, and what is no
-            # decision lets nobody go on.
-            raise TypeError("want a decision at once")
-    if exchange.request.upgrade is not None and not route.settings.allow_websockets:
+            raise TypeError("what was decided is no decision of ours")
+    if exchange.request.upgrade is not None and not claimed.route.settings.allow_websockets:
         return _ended(why.WEBSOCKETS_OFF)
-    return GoesOn(route)
+    return None
+
+
+def undecided(claimed: Claim, since: float, patience: float) -> StreamEnded | None:
+    """
+    Say how a stream has ended that nobody can decide again for now; None lets it go on.
+
+    An outage of whoever decides must not cut everybody at once, or all come back at once. So
+    the last decision counts a while longer; but only for who was let in by what still counts.
+
+    Args:
+        claimed: what it would have been decided by.
+        since: seconds from when it was decided last until it has been tried again.
+        patience: seconds that this may be.
+    """
+    if not claimed.lost and since <= patience:
+        return None
+    return _ended(claimed.lost or why.UNDECIDED)
 
 
 def _route(exchange: Exchange, here: Generation) -> Route | None:
@@ -122,7 +152,7 @@ def _believed(
         return why.SESSION_ENDED
     match standing(session, now, here.sessions.limits, in_use=True):
         case Standing.FRESH | Standing.RECHECK:
-            return attrs.evolve(known, session=session)
+            return here.sessions.in_use(again or known, session, exchange.request.host, now)
         case Standing.STALE:
             return why.SESSION_UNCONFIRMED
         case Standing.ENDED:

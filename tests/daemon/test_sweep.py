@@ -369,6 +369,8 @@ class SaidTests(SweepCase):
         """A bug of ours lets nobody go on, and is told as one."""
 
         class Broken:
+            heard, patience = True, 0.0
+
             def decide(self, *_: object) -> Any:
                 raise RuntimeError("bug")
 
