@@ -171,6 +171,12 @@ def _cut(metric: Described, numbers: Gathered) -> Iterator[Sample]:
             yield metric.sample(labels, count)
 
 
+def _calls(metric: Described, numbers: Gathered) -> Iterator[Sample]:
+    for labels, (count,) in numbers["grpc_client"].items():
+        if count:
+            yield metric.sample((numbers.facts.services, *labels), count)
+
+
 def _requests(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     service = numbers.facts.services
     for (host, route, method, status), count in numbers.exchanges(1, 0, 2, 3).items():
@@ -270,6 +276,48 @@ METRICS: tuple[Described, ...] = (
         ("kind",),
         "Requests that failed, by the kind of error that the log names.",
         _errors,
+    ),
+    Described(
+        "undecided_total",
+        "counter",
+        (),
+        "Decisions that no authorize service gave: of requests, each a 503, and of streams.",
+        _worker("since", SINCE, "undecided"),
+    ),
+    Described(
+        "decision_cache_hits_total",
+        "counter",
+        (),
+        "Decisions that were known from before.",
+        _worker("since", SINCE, "decision_hits"),
+    ),
+    Described(
+        "decision_cache_misses_total",
+        "counter",
+        (),
+        "Decisions for which an authorize service was asked, or waited for with others.",
+        _worker("since", SINCE, "decision_misses"),
+    ),
+    Described(
+        "decision_cache_entries",
+        "gauge",
+        (),
+        "Decisions that are kept; one that several workers know counts in each.",
+        _worker("now", NOW, "decisions_kept"),
+    ),
+    Described(
+        "decisions_in_flight",
+        "gauge",
+        (),
+        "Questions to authorize services that have no answer yet.",
+        _worker("now", NOW, "decisions_asked"),
+    ),
+    Described(
+        "grpc_client_requests_total",
+        "counter",
+        ("service", "host", "grpc_service", "grpc_method", "grpc_client_status"),
+        "Calls of authorize services that have ended, by the replica's address and gRPC's status.",
+        _calls,
     ),
     Described(
         "connections",

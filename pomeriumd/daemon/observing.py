@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -12,12 +12,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pomeriumd.daemon.front import Front
 from pomeriumd.daemon.lines import Lines
-from pomeriumd.daemon.series import POOL
+from pomeriumd.daemon.series import POOL, Labels
 from pomeriumd.daemon.tally import Tally, destination
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.pool import Pool
 from pomeriumd.net.upstream import UpstreamConnection
 from pomeriumd.net.upstreams import Upstreams
+from pomeriumd.proxy.decisions import Counts, Decisions
 
 _Pool = Pool[UpstreamConnection, Any]
 
@@ -41,6 +42,19 @@ class Listening(Protocol):
         """Return whether it takes no new connections for now."""
 
 
+class Calling(Protocol):
+    """What is asked of whoever calls other services."""
+
+    @property
+    def calls(self) -> Mapping[Labels, int]:
+        """
+        Return how many calls have ended since the process began.
+
+        By address of the replica, service, method and status, as gRPC spells them:
+        ``("10.0.0.1:443", "pomerium.authorize.v1.Authorize", "Check", "OK")``.
+        """
+
+
 @attrs.define(eq=False, kw_only=True)
 class Observing(Service):
     """
@@ -49,11 +63,12 @@ class Observing(Service):
     Args:
         tally: where to; the front's own.
         clock: for the next look.
-        front: has the sessions of the generation in force.
+        front: has the sessions and the decisions of the generation in force.
         port: where clients come in.
         upstreams: the connections to applications.
         lines: the log's.
         streams: says how many exchanges last.
+        calling: calls services elsewhere; None where nobody does.
     """
 
     _tally: Tally
@@ -63,6 +78,7 @@ class Observing(Service):
     _upstreams: Upstreams
     _lines: Lines
     _streams: Callable[[], int]
+    calling: Calling | None = None
     _next: IDelayedCall | None = attrs.field(default=None, init=False)
     _pools: Iterator[tuple[Peer, _Pool]] | None = attrs.field(default=None, init=False)
     _sums: dict[int, list[int]] = attrs.field(factory=dict, init=False)
@@ -88,6 +104,7 @@ class Observing(Service):
 
     def _write_down(self) -> None:
         port = self.port
+        kept, asked, counts = self._decisions()
         self._tally.set_now(
             {
                 "connections": port.open,
@@ -95,6 +112,8 @@ class Observing(Service):
                 "streams": self._streams(),
                 "sessions": self._front.generation.sessions.remembered,
                 "accept_paused": port.paused,
+                "decisions_kept": kept,
+                "decisions_asked": asked,
                 **self._pooled,
             }
         )
@@ -102,8 +121,21 @@ class Observing(Service):
             {
                 "handshakes_failed": port.failed_handshakes,
                 "log_lines_dropped": self._lines.dropped,
+                "decision_hits": counts.hits,
+                "decision_misses": counts.misses,
+                "undecided": counts.undecided,
             }
         )
+        if self.calling is not None:
+            self._tally.set_calls(self.calling.calls)
+
+    def _decisions(self) -> tuple[int, int, Counts]:
+        """Return how many are kept and asked for, and what was counted of them."""
+        authorizer = self._front.generation.authorizer
+        if not isinstance(authorizer, Decisions):
+            return 0, 0, Counts()
+        memory = authorizer.memory
+        return len(memory.kept), len(memory.calls), memory.counts
 
     def _walk(self) -> None:
         """Look at some more upstreams; after the last one write down what they do."""

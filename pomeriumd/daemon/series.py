@@ -79,17 +79,29 @@ ROUTES = 1_000
 DESTINATIONS = 256
 """Upstreams whose connections are."""
 
+CALLS = 1_024
+"""Combinations of labels that calls to authorize are counted by: 20 replicas, each with all
+statuses there are of three methods."""
+
 NOW = (
     "connections",
     "connections_limit",
     "streams",
     "sessions",
     "accept_paused",
+    "decisions_kept",
+    "decisions_asked",
     *(f"upstream_{what}" for what in POOL),
 )
 """What a worker tells of its present state, in this order."""
 
-SINCE = ("handshakes_failed", "log_lines_dropped")
+SINCE = (
+    "handshakes_failed",
+    "log_lines_dropped",
+    "decision_hits",
+    "decision_misses",
+    "undecided",
+)
 """What a worker has counted elsewhere, and writes down each second."""
 
 
@@ -129,6 +141,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "route": Family(("route", "host"), RESPONSE_SIZE.end, most=ROUTES, counts=True),
         "way": Family(("route", "host", "destination"), UPSTREAM.end, most=ROUTES, counts=True),
         "cut": Family(("reason",), size=1, most=32, counts=True),
+        "grpc_client": Family(
+            ("host", "service", "method", "status"), size=1, most=CALLS, counts=True
+        ),
         "since": Family((), len(SINCE), most=1, counts=True),
         "now": Family((), len(NOW), most=1, counts=False),
         "upstream": Family(("destination",), len(POOL), most=DESTINATIONS, counts=False),

@@ -135,6 +135,19 @@ class Tally:
         """Write down what was counted elsewhere: a number for each of SINCE."""
         self._write(self._places["since", ()], (numbers[name] for name in SINCE))
 
+    def set_calls(self, calls: Mapping[Labels, int]) -> None:
+        """
+        Write down how many calls of other services have ended since the process began.
+
+        Args:
+            calls: by the labels of "grpc_client".
+        """
+        sums: Counter[int] = Counter()
+        for labels, count in calls.items():
+            sums[self._place("grpc_client", labels)] += count
+        for place, count in sums.items():
+            self._values[place] = count
+
     def upstream(self, where: str) -> int:
         """Return the series that tells of a destination; several may share one."""
         return self._place("upstream", (where,))

@@ -38,6 +38,7 @@ def busy() -> Tally:
     tally.count_cut("denied")
     tally.set_now(dict.fromkeys(NOW, 3))
     tally.set_since(dict.fromkeys(SINCE, 4))
+    tally.set_calls({("10.0.0.9:443", "pomerium.authorize.v1.Authorize", "Check", "OK"): 7})
     tally.set_upstreams({tally.upstream("10.0.0.1:8080"): [1, 2, 3, 4]})
     return tally
 

@@ -9,7 +9,9 @@ from pomeriumd.daemon.cells import Reading
 from pomeriumd.daemon.lines import Lines
 from pomeriumd.daemon.observing import POOLS, Observing
 from pomeriumd.daemon.series import NOW, SINCE
+from pomeriumd.proxy.decisions import Decisions
 from pomeriumd.settings.model import UpstreamURL
+from tests.support.elsewhere import Elsewhere
 from tests.support.rig import Rig, request
 from tests.support.settings import route
 
@@ -38,6 +40,13 @@ class Nothing:
 
     def close(self) -> None:
         """Return."""
+
+
+@attrs.define
+class Calls:
+    """Calls that have ended."""
+
+    calls: dict[tuple[str, ...], int]
 
 
 class ObservingTests(SynchronousTestCase):
@@ -98,14 +107,50 @@ class ObservingTests(SynchronousTestCase):
                 "streams": 5,
                 "sessions": 1,
                 "accept_paused": 1,
+                "decisions_kept": 0,
+                "decisions_asked": 0,
                 "upstream_idle": 0,
                 "upstream_busy": 1,
                 "upstream_opening": 0,
                 "upstream_waiting": 0,
                 "handshakes_failed": 2,
                 "log_lines_dropped": 1,
+                "decision_hits": 0,
+                "decision_misses": 0,
+                "undecided": 0,
             },
         )
+
+    def test_decisions_from_elsewhere(self) -> None:
+        """What is kept, asked for and was counted of them is that of the generation in force."""
+        clock, generation = self.rig.clock, self.rig.front.generation
+        elsewhere = Elsewhere()
+        decisions = Decisions(remote=elsewhere, clock=clock, now=clock.seconds, max_age=60.0)
+        self.rig.front.generation = attrs.evolve(generation, authorizer=decisions)
+        route, *others = generation.routes.routes
+        decisions.decide(route, None)
+        elsewhere.last.gives()
+        decisions.decide(route, None)
+        for _ in range(2):
+            decisions.decide(others[0], None)
+        self.rig.clock.advance(1)
+        told = self.fixed()
+        self.assertEqual([told[name] for name in ("decisions_kept", "decisions_asked")], [1, 1])
+        self.assertEqual(
+            [told[name] for name in ("decision_hits", "decision_misses", "undecided")], [1, 3, 0]
+        )
+
+    def test_calls_of_other_services(self) -> None:
+        """They are told by address, service, method and status, as they were counted."""
+        ok = ("10.0.0.9:443", "pomerium.authorize.v1.Authorize", "Check", "OK")
+        self.observing.calling = Calls({ok: 5, (*ok[:3], "UNAVAILABLE"): 1})
+        self.rig.clock.advance(1)
+        found = {
+            labels: numbers
+            for (family, labels), numbers in Reading(self.rig.front.tally.memory)
+            if family == "grpc_client" and any(numbers)
+        }
+        self.assertEqual(found, {ok: (5.0,), (*ok[:3], "UNAVAILABLE"): (1.0,)})
 
     def test_a_connection_is_busy_then_idle_then_gone(self) -> None:
         """An upstream's connections are told of under its address."""

@@ -149,6 +149,13 @@ class AlertTests(SynchronousTestCase):
         self.is_quiet({failed: "0+1x30", wrong: "0+10x30"}, alert)
         self.is_quiet({requests("a", 503): "0+10x30"}, alert)
 
+    def test_undecided(self) -> None:
+        """Decisions that nobody gives; not a few while authorize was restarted."""
+        undecided = f"pomerium_undecided_total{{{JOB}}}"
+        self.goes_off({undecided: "0+10x30"}, "PomeriumUndecided", instance="one")
+        self.is_quiet({undecided: "0x16 8x14"}, "PomeriumUndecided")
+        self.is_quiet({requests("a", 503): "0+50x30"}, "PomeriumUndecided")
+
     def test_full(self) -> None:
         """A port that is full, or nearly so for long."""
         here = {"instance": "one", "job": "pomerium"}
