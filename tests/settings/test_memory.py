@@ -72,6 +72,10 @@ class WeightTests(SynchronousTestCase):
         """With as many groups as a session can have."""
         self.weigh("Sessions", held.taken(held.sessions(200, 250)) * 40)
 
+    def test_decisions(self) -> None:
+        """With as many and as long reasons as an answer may have."""
+        self.weigh("Decisions", held.taken(held.decisions(32, 64, 1_000)) * 10)
+
     def test_assertions(self) -> None:
         """With many groups: the bytes are the bound, and not the number."""
         self.weigh("Signed", held.taken(held.assertions(150, 1_600)))
