@@ -83,6 +83,11 @@ def read(
     return claims
 
 
+def of_kind(token: str, kind: str) -> bool:
+    """Say whether a token claims to be of this kind; nothing is verified yet."""
+    return token.isascii() and token.startswith(_header(kind) + ".")
+
+
 def second(claims: Mapping[str, Any], name: str) -> int:
     """
     Return a time among the claims: whole seconds, within sane years.
@@ -100,7 +105,7 @@ def _verified(keys: KeyRing, token: str, kind: str) -> dict[str, Any]:
     """Return the claims of a token of this kind whose signature is ours."""
     if len(token) > TOKEN_SIZE:
         raise BadToken(f"token is over {TOKEN_SIZE} characters")
-    if not token.startswith(_header(kind) + ".") or not token.isascii():
+    if not of_kind(token, kind):
         raise BadToken("token is of another kind")
     covered, _, signature = token.rpartition(".")
     given = base64url.decode(signature)
