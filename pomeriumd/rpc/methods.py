@@ -1,0 +1,318 @@
+"""
+What authorize answers over gRPC: its own service, health, and reflection.
+
+Every call goes through one place, unary or streaming: there its token is looked at, its
+errors become a status, and it is counted. Without a token only ``grpc.health.v1`` answers,
+because the balancers that ask it have none; it says no more than whether we serve.
+
+An answer is worked out on the loop's thread, by frozen policies; nothing waits for another
+thread. Whatever goes wrong is a status: never an answer that lets somebody in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import attrs
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import aio as reflection
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
+
+from pomeriumd.access.verdict import Question, Verdict
+from pomeriumd.crypto.keys import KeyRing
+from pomeriumd.errors import BadMessage
+from pomeriumd.rpc import api, tokens
+from pomeriumd.rpc.seldom import Seldom
+from pomeriumd.rpc.told import Told
+
+WATCHES = 1024
+"""Most ``Watch`` streams: of so many proxy processes."""
+HEALTH_WATCHES = 1024
+"""Most streams of health: of the same, and of balancers."""
+REFLECTIONS = 16
+"""Most streams of reflection: of so many people with a tool."""
+
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+HEALTH_CHECK = f"/{HEALTH}/Check"
+HEALTH_WATCH = f"/{HEALTH}/Watch"
+REFLECT = f"/{REFLECTION}/ServerReflectionInfo"
+UNKNOWN = "unknown"
+"""What calls of methods that are none of ours are counted under."""
+
+Context = grpc.aio.ServicerContext[Any, bytes]
+Code = grpc.StatusCode
+
+_SERVING: bytes = health_pb2.HealthCheckResponse(status="SERVING").SerializeToString()
+_NOT_SERVING: bytes = health_pb2.HealthCheckResponse(status="NOT_SERVING").SerializeToString()
+_NO_SERVICE: bytes = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN").SerializeToString()
+
+_REMEDIES: Mapping[str, str] = {
+    tokens.MISSING: "is it a proxy of ours, and does what lies between leave authorization alone?",
+    tokens.ANOTHER_KIND: "is it a proxy of ours, of this version?",
+    tokens.SECRET: "set the same shared_secret there and here",
+    tokens.CLOCK: "set the clocks right, there and here (timedatectl, chronyc tracking)",
+}
+
+
+class Report(Protocol):
+    """
+    Writes one line of the log, as ``Logger.emit`` does.
+
+    It is called on the server's thread; whoever gives it sees to it that the line reaches
+    the log's.
+    """
+
+    def __call__(self, level: Any, format: str, **fields: object) -> None:  # noqa: A002
+        """Write it."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Served:
+    """What is answered by."""
+
+    answer: Callable[[Question], Verdict]
+    """Quick, and safe on any thread."""
+    generation: str
+    """Digest of the policies that it answers by."""
+    keys: KeyRing = attrs.field(repr=False)
+    """Of ``Purpose.GRPC``."""
+    admission: tokens.Admission = attrs.field(init=False, repr=False)
+
+    @admission.default
+    def _of_keys(self) -> tokens.Admission:
+        return tokens.Admission(self.keys)
+
+
+@attrs.define(eq=False)
+class Counts:
+    """What was answered; written on the server's thread, and read on any."""
+
+    answered: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    """Calls, by method (``/service/name``, or ``UNKNOWN``) and the name of their status; a
+    stream counts when it ends."""
+    refused: Counter[str] = attrs.field(factory=Counter)
+    """Calls that were not admitted, by the words of ``tokens``."""
+    failures: int = 0
+    """Calls that we failed ourselves: bugs."""
+
+    def taken(self) -> tuple[dict[tuple[str, str], int], dict[str, int], int]:
+        """Return a copy of all three: in one step each, so that no thread is in between."""
+        return dict.copy(self.answered), dict.copy(self.refused), self.failures
+
+
+class _Ends(Exception):  # how a call ends
+    """A call ends with a status that is not OK."""
+
+    def __init__(self, code: Code, text: str, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(text)
+        self.code = code
+        self.metadata = metadata
+
+
+class Methods(grpc.GenericRpcHandler):
+    """
+    The methods, and what they share; all of it is used on one loop's thread.
+
+    Args:
+        now: seconds since the epoch.
+        report: see there.
+    """
+
+    def __init__(self, now: Callable[[], float], report: Report) -> None:
+        self.counts = Counts()
+        self.generations: Told[str | None] = Told(None)
+        self.health: Told[bytes] = Told(_NOT_SERVING)
+        self._served: Served | None = None
+        self._now = now
+        self._report = report
+        self._said = Seldom()
+        self._reflecting = 0
+        self._reflection = reflection.ReflectionServicer([api.SERVICE, HEALTH, REFLECTION])
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            api.CHECK: grpc.unary_unary_rpc_method_handler(self._guarded(api.CHECK, self._check)),
+            api.WATCH: grpc.unary_stream_rpc_method_handler(self._guarded(api.WATCH, self._watch)),
+            REFLECT: grpc.stream_stream_rpc_method_handler(self._guarded(REFLECT, self._reflect)),
+            HEALTH_CHECK: grpc.unary_unary_rpc_method_handler(
+                self._ended(HEALTH_CHECK, self._health_check)
+            ),
+            HEALTH_WATCH: grpc.unary_stream_rpc_method_handler(
+                self._ended(HEALTH_WATCH, self._health_watch)
+            ),
+        }
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return what answers a method; None is UNIMPLEMENTED."""
+        handler = self._handlers.get(handler_call_details.method)
+        if handler is None:
+            self.counts.answered[UNKNOWN, Code.UNIMPLEMENTED.name] += 1
+        return handler
+
+    def serve(self, served: Served | None) -> None:
+        """Answer by this from now on; None is by nothing, which no call survives."""
+        self._served = served
+        self.generations.tell(None if served is None else served.generation)
+        self.health.tell(_NOT_SERVING if served is None else _SERVING)
+
+    def withdraw(self) -> None:
+        """Say that we do not serve, to whoever asks for our health; calls are answered still."""
+        self.health.tell(_NOT_SERVING)
+
+    def end(self) -> None:
+        """End the streams that would never end by themselves."""
+        self.generations.end()
+        self.health.end()
+
+    # What each method does. A streaming one writes its messages and returns None.
+
+    async def _check(self, served: Served, data: bytes, context: Context) -> bytes:
+        try:
+            question = api.read_question(data)
+        except BadMessage as error:
+            raise _Ends(Code.INVALID_ARGUMENT, str(error)) from None
+        return api.write_verdict(served.answer(question))
+
+    async def _watch(self, served: Served, data: bytes, context: Context) -> None:
+        if self.generations.followers >= WATCHES:
+            raise _Ends(Code.RESOURCE_EXHAUSTED, f"{WATCHES} streams are open already")
+        await context.send_initial_metadata(self._time())
+
+        async def write(generation: str | None) -> None:
+            if generation is None:
+                raise _Ends(Code.UNAVAILABLE, "there are no policies to answer by")
+            await context.write(api.write_generation(generation))
+
+        await self.generations.follow(write, api.BEAT)
+
+    async def _reflect(
+        self, served: Served, messages: AsyncIterator[bytes], context: Context
+    ) -> None:
+        if self._reflecting >= REFLECTIONS:
+            raise _Ends(Code.RESOURCE_EXHAUSTED, f"{REFLECTIONS} streams are open already")
+
+        async def asked() -> AsyncIterator[Any]:
+            async for data in messages:
+                yield _parsed(reflection_pb2.ServerReflectionRequest, data)
+
+        self._reflecting += 1
+        try:
+            async for answer in self._reflection.ServerReflectionInfo(asked(), context):
+                await context.write(answer.SerializeToString())
+        finally:
+            self._reflecting -= 1
+
+    async def _health_check(self, data: bytes, context: Context) -> bytes:
+        if not _is_ours(data):
+            raise _Ends(Code.NOT_FOUND, "there is no such service")
+        return self.health.value
+
+    async def _health_watch(self, data: bytes, context: Context) -> None:
+        if self.health.followers >= HEALTH_WATCHES:
+            raise _Ends(Code.RESOURCE_EXHAUSTED, f"{HEALTH_WATCHES} streams are open already")
+        known = _is_ours(data)
+
+        async def write(status: bytes) -> None:
+            await context.write(status if known else _NO_SERVICE)
+
+        await self.health.follow(write)
+
+    # The one place that all calls pass.
+
+    def _guarded(
+        self, method: str, work: Callable[[Served, Any, Context], Awaitable[bytes | None]]
+    ) -> Callable[[Any, Context], Any]:
+        """Return a method that takes a token, and something to answer by."""
+
+        async def admitted(data: Any, context: Context) -> bytes | None:
+            served = self._served
+            if served is None:
+                raise _Ends(Code.UNAVAILABLE, "there are no policies to answer by yet")
+            try:
+                served.admission.admit(context.invocation_metadata() or (), self._now())
+            except tokens.Refused as error:
+                raise self._refusal(error, context.peer()) from None
+            return await work(served, data, context)
+
+        return self._ended(method, admitted)
+
+    def _ended(
+        self, method: str, work: Callable[[Any, Context], Awaitable[bytes | None]]
+    ) -> Callable[[Any, Context], Any]:
+        """Return a method whose every end has a status, and is counted."""
+
+        async def answer(data: Any, context: Context) -> bytes | None:
+            code = Code.CANCELLED
+            try:
+                done = await work(data, context)
+                code = Code.OK
+            except _Ends as end:
+                code, failed = end.code, end
+            except asyncio.CancelledError:
+                raise
+            except Exception:  # noqa: BLE001  # a bug is no reason to let somebody in
+                code, failed = Code.INTERNAL, _Ends(Code.INTERNAL, "this failed here; see its log")
+                self._bug(method)
+            finally:
+                self.counts.answered[method, code.name] += 1
+            if code is not Code.OK:
+                await context.abort(failed.code, str(failed), failed.metadata)
+            return done
+
+        return answer
+
+    def _refusal(self, error: tokens.Refused, peer: str) -> _Ends:
+        self.counts.refused[error.word] += 1
+        host = peer_host(peer)
+        if self._said.due(host, self._now()):
+            self._report(
+                LogLevel.warn,
+                "a call from {peer} was refused ({word}): {reason}; {remedy}",
+                peer=host,
+                word=error.word,
+                reason=str(error),
+                remedy=_REMEDIES[error.word],
+            )
+        said = ((tokens.REFUSED_FIELD, error.word), *self._time())
+        return _Ends(Code.UNAUTHENTICATED, str(error), said)
+
+    def _bug(self, method: str) -> None:
+        self.counts.failures += 1
+        if self._said.due(method, self._now()):
+            self._report(
+                LogLevel.critical,
+                "{method} failed; nobody was let in",
+                method=method,
+                log_failure=Failure(),
+            )
+
+    def _time(self) -> tuple[tuple[str, str], ...]:
+        return ((tokens.TIME_FIELD, str(int(self._now()))),)
+
+
+def peer_host(peer: str) -> str:
+    """Return who calls, without the port: ``10.0.0.1`` of ``ipv4:10.0.0.1:5000``."""
+    kind, _, rest = unquote(peer).partition(":")
+    host = rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
+    return host or peer
+
+
+def _is_ours(data: bytes) -> bool:
+    asked = _parsed(health_pb2.HealthCheckRequest, data)
+    return asked.service in ("", api.SERVICE)
+
+
+def _parsed(kind: Any, data: bytes) -> Any:
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise _Ends(Code.INVALID_ARGUMENT, "no message of this kind") from None
