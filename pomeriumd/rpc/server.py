@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -134,7 +135,7 @@ class Server:
 
     def start(self) -> None:
         """Accept connections; until there is something to answer by, health says not serving."""
-        self._loop.call_soon_threadsafe(self._begin.set)
+        self._hand_over(self._begin.set)
 
     def serve(self, served: Served | None) -> None:
         """
@@ -143,11 +144,11 @@ class Server:
         Args:
             served: None is by nothing: health says not serving, and calls are UNAVAILABLE.
         """
-        self._loop.call_soon_threadsafe(self._methods.serve, served)
+        self._hand_over(self._methods.serve, served)
 
     def withdraw(self) -> None:
         """Say that we do not serve, and answer still: who listens calls elsewhere."""
-        self._loop.call_soon_threadsafe(self._methods.withdraw)
+        self._hand_over(self._methods.withdraw)
 
     def show(self, tls: Tls) -> None:
         """
@@ -177,8 +178,13 @@ class Server:
             if not self._ended.done():
                 self._ended.set_result(None)
         else:
-            self._loop.call_soon_threadsafe(self._stopping, grace, notice)
+            self._hand_over(self._stopping, grace, notice)
         return self._ended
+
+    def _hand_over(self, work: Callable[..., None], *arguments: object) -> None:
+        """Have it done on the loop's thread; once that has ended there is nothing to do it for."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(work, *arguments)
 
     def _stopping(self, grace: float, notice: float) -> None:
         if not self._stop.done():
@@ -205,8 +211,8 @@ class Server:
         )
         bound.set_result(self._add_port(server))
         await self._begin.wait()
-        if not self._stop.done():
-            await server.start()
+        # Even to be stopped at once: grpc gives the port of a server back that was started.
+        await server.start()
         grace, notice = await self._stop
         self._methods.withdraw()
         await asyncio.sleep(notice)
