@@ -70,6 +70,8 @@ SESSION_UNCONFIRMED = "session-unconfirmed"
 """Ours: the provider has not confirmed the session for as long as may be."""
 SIGNED_OUT = "signed-out"
 """Ours: the session was signed out, in this process."""
+ROUTE_UNKNOWN = "route-unknown"
+"""Ours, from authorize: the proxy asked about a route that is not configured there."""
 UNDECIDED = "undecided"
 """Ours: nobody could say whether it may go on."""
 
@@ -98,6 +100,10 @@ PLAIN: Mapping[str, str] = MappingProxyType(
             "Your identity provider has not confirmed your session for too long."
         ),
         SIGNED_OUT: "You have signed out.",
+        ROUTE_UNKNOWN: (
+            "This page is being set up or taken away at the moment: the service that decides who"
+            " may open it does not know it."
+        ),
         UNDECIDED: "It could not be decided whether you may open this page.",
     }
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 import attrs
@@ -30,7 +30,7 @@ from pomeriumd.access.verdict import Question, Verdict
 from pomeriumd.crypto.keys import KeyRing
 from pomeriumd.errors import BadMessage
 from pomeriumd.rpc import api, tokens
-from pomeriumd.rpc.seldom import Seldom
+from pomeriumd.rpc.reports import Report, Seldom
 from pomeriumd.rpc.told import Told
 
 WATCHES = 1024
@@ -61,18 +61,6 @@ _REMEDIES: Mapping[str, str] = {
     tokens.SECRET: "set the same shared_secret there and here",
     tokens.CLOCK: "set the clocks right, there and here (timedatectl, chronyc tracking)",
 }
-
-
-class Report(Protocol):
-    """
-    Writes one line of the log, as ``Logger.emit`` does.
-
-    It is called on the server's thread; whoever gives it sees to it that the line reaches
-    the log's.
-    """
-
-    def __call__(self, level: Any, format: str, **fields: object) -> None:  # noqa: A002
-        """Write it."""
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -24,7 +24,8 @@ import grpc
 from twisted.logger import LogLevel
 
 from pomeriumd.rpc import api
-from pomeriumd.rpc.methods import Counts, Methods, Report, Served
+from pomeriumd.rpc.methods import Counts, Methods, Served
+from pomeriumd.rpc.reports import Report
 from pomeriumd.settings.values import Address
 
 AT_ONCE = 4096
@@ -38,10 +39,9 @@ PINGS = 5.0
 ten, so that firewalls do not forget their connections."""
 
 SILENCE = 30.0
-"""Seconds without a sign of life after which we ask for one, and as long again for an answer
-would be too long: a proxy that vanished holds its streams for no more than ``PATIENCE``."""
+"""Seconds without a sign of life after which we ask a client for one."""
 PATIENCE = 10.0
-"""Seconds for the answer to a ping of ours."""
+"""Seconds for its answer: one that has vanished holds its streams no longer."""
 
 NOTICE = 1.0
 """Seconds between saying that we do not serve and refusing calls: whoever listens has heard

@@ -1,10 +1,10 @@
-"""Tests for pomeriumd.rpc.seldom."""
+"""Tests for pomeriumd.rpc.reports."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.rpc.seldom import AGAIN, SUBJECTS, Seldom
+from pomeriumd.rpc.reports import AGAIN, SUBJECTS, Seldom
 
 
 class SeldomTests(SynchronousTestCase):

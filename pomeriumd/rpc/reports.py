@@ -1,8 +1,9 @@
-"""How often something is said again: once a minute about each of what it may be about."""
+"""Lines for the log: written from any thread, and about the same thing once a minute."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any, Protocol
 
 import attrs
 
@@ -11,6 +12,18 @@ AGAIN = 60.0
 
 SUBJECTS = 256
 """That are remembered, and so the most lines in ``AGAIN``."""
+
+
+class Report(Protocol):
+    """
+    Writes one line of the log, as ``Logger.emit`` does.
+
+    It is called on the server's thread; whoever gives it sees to it that the line reaches
+    the log's.
+    """
+
+    def __call__(self, level: Any, format: str, **fields: object) -> None:  # noqa: A002
+        """Write it."""
 
 
 @attrs.define(eq=False)
