@@ -1,9 +1,10 @@
 """
 What authorize answers over gRPC: its own service, health, and reflection.
 
-Every call goes through one place, unary or streaming: there its token is looked at, its
-errors become a status, and it is counted. Without a token only ``grpc.health.v1`` answers,
-because the balancers that ask it have none; it says no more than whether we serve.
+Every call goes through one place, unary or streaming, before its first message is waited
+for: there its token is looked at. Without one only ``grpc.health.v1`` answers, because the
+balancers that ask it have none; it says no more than whether we serve. Who has no token
+cannot keep a call open, but for a bounded number that follow our health.
 
 An answer is worked out on the loop's thread, by frozen policies; nothing waits for another
 thread. Whatever goes wrong is a status: never an answer that lets somebody in.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import attrs
@@ -40,16 +41,24 @@ HEALTH_WATCHES = 1024
 REFLECTIONS = 16
 """Most streams of reflection: of so many people with a tool."""
 
+PATIENCE = 10.0
+"""Seconds for the one message of somebody who needed no token."""
+
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 HEALTH_CHECK = f"/{HEALTH}/Check"
 HEALTH_WATCH = f"/{HEALTH}/Watch"
 REFLECT = f"/{REFLECTION}/ServerReflectionInfo"
+OPEN = frozenset({HEALTH_CHECK, HEALTH_WATCH})
+"""What needs no token."""
+NO_POLICIES = "there are no policies to answer by"
 UNKNOWN = "unknown"
 """What calls of methods that are none of ours are counted under."""
 
 Context = grpc.aio.ServicerContext[Any, bytes]
 Code = grpc.StatusCode
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Work = Callable[[Any, Context], Awaitable[bytes | None]]
 
 _SERVING: bytes = health_pb2.HealthCheckResponse(status="SERVING").SerializeToString()
 _NOT_SERVING: bytes = health_pb2.HealthCheckResponse(status="NOT_SERVING").SerializeToString()
@@ -125,25 +134,34 @@ class Methods(grpc.GenericRpcHandler):
         self._said = Seldom()
         self._reflecting = 0
         self._reflection = reflection.ReflectionServicer([api.SERVICE, HEALTH, REFLECTION])
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            api.CHECK: grpc.unary_unary_rpc_method_handler(self._guarded(api.CHECK, self._check)),
-            api.WATCH: grpc.unary_stream_rpc_method_handler(self._guarded(api.WATCH, self._watch)),
-            REFLECT: grpc.stream_stream_rpc_method_handler(self._guarded(REFLECT, self._reflect)),
-            HEALTH_CHECK: grpc.unary_unary_rpc_method_handler(
+        self._handlers: dict[str, _Handler] = {
+            api.CHECK: grpc.unary_unary_rpc_method_handler(self._ended(api.CHECK, self._check)),
+            api.WATCH: grpc.unary_stream_rpc_method_handler(self._ended(api.WATCH, self._watch)),
+            REFLECT: grpc.stream_stream_rpc_method_handler(self._ended(REFLECT, self._reflect)),
+            # As streams: grpc would wait for the message of any other for ever.
+            HEALTH_CHECK: grpc.stream_stream_rpc_method_handler(
                 self._ended(HEALTH_CHECK, self._health_check)
             ),
-            HEALTH_WATCH: grpc.unary_stream_rpc_method_handler(
+            HEALTH_WATCH: grpc.stream_stream_rpc_method_handler(
                 self._ended(HEALTH_WATCH, self._health_watch)
             ),
         }
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return what answers a method; None is UNIMPLEMENTED."""
-        handler = self._handlers.get(handler_call_details.method)
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
+        """Return what answers a call of which nothing has come but its head."""
+        method = handler_call_details.method
+        handler = self._handlers.get(method)
         if handler is None:
             self.counts.answered[UNKNOWN, Code.UNIMPLEMENTED.name] += 1
+            return None
+        if method in OPEN:
+            return handler
+        if self._served is None:
+            return self._ending(method, _Ends(Code.UNAVAILABLE, NO_POLICIES))
+        try:
+            self._served.admission.admit(handler_call_details.invocation_metadata, self._now())
+        except tokens.Refused as error:
+            return self._refusing(method, error)
         return handler
 
     def serve(self, served: Served | None) -> None:
@@ -163,28 +181,29 @@ class Methods(grpc.GenericRpcHandler):
 
     # What each method does. A streaming one writes its messages and returns None.
 
-    async def _check(self, served: Served, data: bytes, context: Context) -> bytes:
+    async def _check(self, data: bytes, context: Context) -> bytes:
+        served = self._served
+        if served is None:
+            raise _Ends(Code.UNAVAILABLE, NO_POLICIES)
         try:
             question = api.read_question(data)
         except BadMessage as error:
             raise _Ends(Code.INVALID_ARGUMENT, str(error)) from None
         return api.write_verdict(served.answer(question))
 
-    async def _watch(self, served: Served, data: bytes, context: Context) -> None:
+    async def _watch(self, data: bytes, context: Context) -> None:
         if self.generations.followers >= WATCHES:
             raise _Ends(Code.RESOURCE_EXHAUSTED, f"{WATCHES} streams are open already")
         await context.send_initial_metadata(self._time())
 
         async def write(generation: str | None) -> None:
             if generation is None:
-                raise _Ends(Code.UNAVAILABLE, "there are no policies to answer by")
+                raise _Ends(Code.UNAVAILABLE, NO_POLICIES)
             await context.write(api.write_generation(generation))
 
         await self.generations.follow(write, api.BEAT)
 
-    async def _reflect(
-        self, served: Served, messages: AsyncIterator[bytes], context: Context
-    ) -> None:
+    async def _reflect(self, messages: AsyncIterator[bytes], context: Context) -> None:
         if self._reflecting >= REFLECTIONS:
             raise _Ends(Code.RESOURCE_EXHAUSTED, f"{REFLECTIONS} streams are open already")
 
@@ -199,43 +218,24 @@ class Methods(grpc.GenericRpcHandler):
         finally:
             self._reflecting -= 1
 
-    async def _health_check(self, data: bytes, context: Context) -> bytes:
-        if not _is_ours(data):
+    async def _health_check(self, messages: AsyncIterator[bytes], context: Context) -> None:
+        if not await _of_ours(messages):
             raise _Ends(Code.NOT_FOUND, "there is no such service")
-        return self.health.value
+        await context.write(self.health.value)
 
-    async def _health_watch(self, data: bytes, context: Context) -> None:
+    async def _health_watch(self, messages: AsyncIterator[bytes], context: Context) -> None:
+        known = await _of_ours(messages)
         if self.health.followers >= HEALTH_WATCHES:
             raise _Ends(Code.RESOURCE_EXHAUSTED, f"{HEALTH_WATCHES} streams are open already")
-        known = _is_ours(data)
 
         async def write(status: bytes) -> None:
             await context.write(status if known else _NO_SERVICE)
 
         await self.health.follow(write)
 
-    # The one place that all calls pass.
+    # How they end.
 
-    def _guarded(
-        self, method: str, work: Callable[[Served, Any, Context], Awaitable[bytes | None]]
-    ) -> Callable[[Any, Context], Any]:
-        """Return a method that takes a token, and something to answer by."""
-
-        async def admitted(data: Any, context: Context) -> bytes | None:
-            served = self._served
-            if served is None:
-                raise _Ends(Code.UNAVAILABLE, "there are no policies to answer by yet")
-            try:
-                served.admission.admit(context.invocation_metadata() or (), self._now())
-            except tokens.Refused as error:
-                raise self._refusal(error, context.peer()) from None
-            return await work(served, data, context)
-
-        return self._ended(method, admitted)
-
-    def _ended(
-        self, method: str, work: Callable[[Any, Context], Awaitable[bytes | None]]
-    ) -> Callable[[Any, Context], Any]:
+    def _ended(self, method: str, work: _Work) -> Callable[[Any, Context], Any]:
         """Return a method whose every end has a status, and is counted."""
 
         async def answer(data: Any, context: Context) -> bytes | None:
@@ -258,20 +258,31 @@ class Methods(grpc.GenericRpcHandler):
 
         return answer
 
-    def _refusal(self, error: tokens.Refused, peer: str) -> _Ends:
-        self.counts.refused[error.word] += 1
-        host = peer_host(peer)
-        if self._said.due(host, self._now()):
-            self._report(
-                LogLevel.warn,
-                "a call from {peer} was refused ({word}): {reason}; {remedy}",
-                peer=host,
-                word=error.word,
-                reason=str(error),
-                remedy=_REMEDIES[error.word],
-            )
-        said = ((tokens.REFUSED_FIELD, error.word), *self._time())
-        return _Ends(Code.UNAUTHENTICATED, str(error), said)
+    def _ending(self, method: str, end: _Ends) -> _Handler:
+        """Return what ends a call, whatever it is and whether or not it goes on."""
+
+        async def work(_: AsyncIterator[bytes], __: Context) -> None:
+            raise end
+
+        return grpc.stream_stream_rpc_method_handler(self._ended(method, work))
+
+    def _refusing(self, method: str, error: tokens.Refused) -> _Handler:
+        async def work(_: AsyncIterator[bytes], context: Context) -> None:
+            self.counts.refused[error.word] += 1
+            host = peer_host(context.peer())
+            if self._said.due(host, self._now()):
+                self._report(
+                    LogLevel.warn,
+                    "a call from {peer} was refused ({word}): {reason}; {remedy}",
+                    peer=host,
+                    word=error.word,
+                    reason=str(error),
+                    remedy=_REMEDIES[error.word],
+                )
+            said = ((tokens.REFUSED_FIELD, error.word), *self._time())
+            raise _Ends(Code.UNAUTHENTICATED, str(error), said)
+
+        return grpc.stream_stream_rpc_method_handler(self._ended(method, work))
 
     def _bug(self, method: str) -> None:
         self.counts.failures += 1
@@ -294,9 +305,14 @@ def peer_host(peer: str) -> str:
     return host or peer
 
 
-def _is_ours(data: bytes) -> bool:
-    asked = _parsed(health_pb2.HealthCheckRequest, data)
-    return asked.service in ("", api.SERVICE)
+async def _of_ours(messages: AsyncIterator[bytes]) -> bool:
+    """Say whether health is asked about a service that is here."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            data = await anext(messages, b"")
+    except TimeoutError:
+        raise _Ends(Code.DEADLINE_EXCEEDED, f"no message came in {PATIENCE:g} s") from None
+    return _parsed(health_pb2.HealthCheckRequest, data).service in ("", api.SERVICE)
 
 
 def _parsed(kind: Any, data: bytes) -> Any:

@@ -131,7 +131,7 @@ class Server:
         except RuntimeError as error:
             self._thread.join()
             self._thread = None
-            raise CannotBind(f"grpc_address: {_why_not(self.address)}") from error
+            raise CannotBind(f"grpc_address: {self._why_not()}") from error
 
     def start(self) -> None:
         """Accept connections; until there is something to answer by, health says not serving."""
@@ -231,6 +231,29 @@ class Server:
         )
         return server.add_secure_port(where, credentials)
 
+    def _why_not(self) -> str:
+        """Ask the system why the address cannot be had: grpc does not say."""
+        try:
+            family, kind, proto, _, where = socket.getaddrinfo(
+                self.address.host or None,
+                self.address.port,
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_PASSIVE,
+            )[0]
+            with socket.socket(family, kind, proto) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(where)
+                tried.listen()
+        except OSError as error:
+            reason = f"{error.strerror or error}; {_remedy(error)}"
+        else:
+            reason = "the system would allow it, and grpc gives no reason; " + (
+                "set GRPC_VERBOSITY=ERROR to see what it says"
+                if self.tls is None
+                else "can its certificate and key be used?"
+            )
+        return f"cannot listen on {self.address.text}: {reason}"
+
     def _shown(self) -> Any:
         """
         Return what handshakes show from now on; None is what they showed before.
@@ -260,23 +283,6 @@ class Server:
 
 def _ms(seconds: float) -> int:
     return max(1, min(int(seconds * 1000), 2**31 - 1))
-
-
-def _why_not(address: Address) -> str:
-    """Ask the system why an address cannot be had: grpc does not say."""
-    try:
-        family, kind, proto, _, where = socket.getaddrinfo(
-            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, proto) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(where)
-            tried.listen()
-    except OSError as error:
-        reason = f"{error.strerror or error}; {_remedy(error)}"
-    else:
-        reason = "grpc gives no reason, and the system would have allowed it; try again"
-    return f"cannot listen on {address.text}: {reason}"
 
 
 def _remedy(error: OSError) -> str:

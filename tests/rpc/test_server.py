@@ -292,6 +292,17 @@ class AdmissionTests(ServerCase):
         taken = sign(KEYS, claims, kind=token.KIND)
         self.turned_away((("authorization", f"bearer {taken}"),), "kind")
 
+    def test_a_call_that_does_not_go_on(self) -> None:
+        """Without a token it ends at once, or strangers could hold all calls that may be."""
+        messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.addCleanup(messages.put, b"")
+        channel = self.caller(self.started()).channel
+        for method in (api.CHECK, api.WATCH):
+            call = channel.stream_unary(method)
+            self.refused(
+                grpc.StatusCode.UNAUTHENTICATED, call, iter(messages.get, b""), timeout=LONG
+            )
+
     def test_a_previous_secret(self) -> None:
         """A proxy that has come less far in a rotation is answered."""
         caller = self.caller(self.started())
@@ -413,6 +424,18 @@ class HealthTests(ServerCase):
         call = self.caller(self.started()).channel.unary_unary(HEALTH_CHECK)
         self.refused(grpc.StatusCode.INVALID_ARGUMENT, call, b"\xff", timeout=LONG)
 
+    def test_a_question_that_does_not_come(self) -> None:
+        """Who needs no token has a few seconds to say what they want."""
+        self.patch(methods, "PATIENCE", 0.001)
+        messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.addCleanup(messages.put, b"")
+        channel = self.caller(self.started()).channel
+        for method in (HEALTH_CHECK, HEALTH_WATCH):
+            call = channel.stream_unary(method)
+            self.refused(
+                grpc.StatusCode.DEADLINE_EXCEEDED, call, iter(messages.get, b""), timeout=LONG
+            )
+
     def test_many(self) -> None:
         """The number of streams has a bound, since they need no token."""
         self.patch(methods, "HEALTH_WATCHES", 1)
@@ -521,6 +544,12 @@ class BindTests(ServerCase):
         with self.assertRaises(CannotBind) as caught:
             server.bind()
         self.assertIn("Cannot assign requested address", str(caught.exception))
+
+    def test_a_certificate_that_is_none(self) -> None:
+        """It is not the address that is wrong then."""
+        with self.assertRaises(CannotBind) as caught:
+            self.server(Tls(key=b"none", chain=b"none"))
+        self.assertIn("can its certificate and key be used?", str(caught.exception))
 
 
 class TlsTests(ServerCase):
