@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -36,8 +37,9 @@ from pomeriumd.rpc.told import Told
 
 WATCHES = 1024
 """Most ``Watch`` streams: of so many proxy processes."""
-HEALTH_WATCHES = 1024
-"""Most streams of health: of the same, and of balancers."""
+WITHOUT_TOKEN = 1024
+"""Most calls and streams of health: of the same, and of balancers. There is room for others
+beside them (``server.AT_ONCE``)."""
 REFLECTIONS = 16
 """Most streams of reflection: of so many people with a tool."""
 
@@ -132,7 +134,9 @@ class Methods(grpc.GenericRpcHandler):
         self._now = now
         self._report = report
         self._said = Seldom()
+        self._failed = Seldom()
         self._reflecting = 0
+        self._without_token = 0
         self._reflection = reflection.ReflectionServicer([api.SERVICE, HEALTH, REFLECTION])
         self._handlers: dict[str, _Handler] = {
             api.CHECK: grpc.unary_unary_rpc_method_handler(self._ended(api.CHECK, self._check)),
@@ -219,19 +223,30 @@ class Methods(grpc.GenericRpcHandler):
             self._reflecting -= 1
 
     async def _health_check(self, messages: AsyncIterator[bytes], context: Context) -> None:
-        if not await _of_ours(messages):
-            raise _Ends(Code.NOT_FOUND, "there is no such service")
-        await context.write(self.health.value)
+        with self._bounded():
+            if not await _of_ours(messages):
+                raise _Ends(Code.NOT_FOUND, "there is no such service")
+            await context.write(self.health.value)
 
     async def _health_watch(self, messages: AsyncIterator[bytes], context: Context) -> None:
-        known = await _of_ours(messages)
-        if self.health.followers >= HEALTH_WATCHES:
-            raise _Ends(Code.RESOURCE_EXHAUSTED, f"{HEALTH_WATCHES} streams are open already")
+        with self._bounded():
+            known = await _of_ours(messages)
 
-        async def write(status: bytes) -> None:
-            await context.write(status if known else _NO_SERVICE)
+            async def write(status: bytes) -> None:
+                await context.write(status if known else _NO_SERVICE)
 
-        await self.health.follow(write)
+            await self.health.follow(write)
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Have a part of what may be under way without a token."""
+        if self._without_token >= WITHOUT_TOKEN:
+            raise _Ends(Code.RESOURCE_EXHAUSTED, f"{WITHOUT_TOKEN} calls of health are under way")
+        self._without_token += 1
+        try:
+            yield
+        finally:
+            self._without_token -= 1
 
     # How they end.
 
@@ -286,7 +301,7 @@ class Methods(grpc.GenericRpcHandler):
 
     def _bug(self, method: str) -> None:
         self.counts.failures += 1
-        if self._said.due(method, self._now()):
+        if self._failed.due(method, self._now()):
             self._report(
                 LogLevel.critical,
                 "{method} failed; nobody was let in",

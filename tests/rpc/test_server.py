@@ -437,13 +437,15 @@ class HealthTests(ServerCase):
             )
 
     def test_many(self) -> None:
-        """The number of streams has a bound, since they need no token."""
-        self.patch(methods, "HEALTH_WATCHES", 1)
+        """Their number has a bound, since they need no token; it is not that of the others."""
+        self.patch(methods, "WITHOUT_TOKEN", 1)
         caller = self.caller(self.started())
         first = caller.follow_health()
         next(first)
         self.refused(grpc.StatusCode.RESOURCE_EXHAUSTED, next, caller.follow_health())
+        self.refused(grpc.StatusCode.RESOURCE_EXHAUSTED, caller.health)
         self.assertTrue(first.is_active())
+        self.assertEqual(caller.check(), VERDICT)
 
 
 class ReflectionTests(ServerCase):
