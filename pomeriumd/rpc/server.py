@@ -94,13 +94,14 @@ class Server:
     share_port: bool = False
     port: int = attrs.field(default=0, init=False)
     """That was bound."""
+    ended: Future[None] = attrs.field(factory=Future, init=False)
+    """Done when the thread has ended: after ``stop``, or without it, which is a fatal error."""
     _methods: Methods = attrs.field(init=False)
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
     _begin: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _stop: asyncio.Future[tuple[float, float]] = attrs.field(init=False)
     _next: grpc.ServerCertificateConfiguration | None = attrs.field(default=None, init=False)
-    _ended: Future[None] = attrs.field(factory=Future, init=False)
 
     @_methods.default
     def _made(self) -> Methods:
@@ -128,7 +129,7 @@ class Server:
         self._thread.start()
         try:
             self.port = bound.result()
-        except RuntimeError as error:
+        except Exception as error:
             self._thread.join()
             self._thread = None
             raise CannotBind(f"grpc_address: {self._why_not()}") from error
@@ -175,11 +176,11 @@ class Server:
             than both together. A second call hastens nothing.
         """
         if self._thread is None:
-            if not self._ended.done():
-                self._ended.set_result(None)
+            if not self.ended.done():
+                self.ended.set_result(None)
         else:
             self._hand_over(self._stopping, grace, notice)
-        return self._ended
+        return self.ended
 
     def _hand_over(self, work: Callable[..., None], *arguments: object) -> None:
         """Have it done on the loop's thread; once that has ended there is nothing to do it for."""
@@ -201,7 +202,7 @@ class Server:
                 bound.set_exception(error)
         finally:
             if bound.exception() is None:
-                self._ended.set_result(None)
+                self.ended.set_result(None)
 
     async def _main(self, bound: Future[int]) -> None:
         self._loop = asyncio.get_running_loop()

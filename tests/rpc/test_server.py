@@ -497,7 +497,7 @@ class StopTests(ServerCase):
         self.assertEqual(list(watch), [])
         questions.put(asked)
         next(under_way)
-        self.assertFalse(ended.done())
+        self.assertFalse(server.ended.done())
         questions.put(b"end")
         self.assertEqual(list(under_way), [])
         ended.result(LONG)
