@@ -20,7 +20,7 @@ UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 LONGEST_AGE = 1e10
 """Seconds; three hundred years: what is older has no date, and is shown as a question mark."""
 
-COLORS = {"serving": "green", "starting": "yellow", "stopping": "yellow"}
+COLORS = {"serving": "green", "reserve": "green", "starting": "yellow", "stopping": "yellow"}
 """Of a worker's state; any other is red."""
 
 
@@ -109,12 +109,15 @@ _UPSTREAM = 8
 
 
 def _table(status: Status, now: float) -> Iterator[str]:
+    workers = [*status.workers, *([] if status.reserve is None else [status.reserve])]
     rows = [_row(worker, now) for worker in status.workers]
+    if status.reserve is not None:
+        rows.append(("-", *_row(status.reserve, now)[1:]))  # it has no seat
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     left = sum(widths[:_UPSTREAM]) + _UPSTREAM
     yield "Workers".ljust(left) + "  upstream"
     yield "  " + _padded(_HEADINGS, widths)
-    for row, worker in zip(rows, status.workers, strict=True):
+    for row, worker in zip(rows, workers, strict=True):
         color = COLORS.get(worker.state, "red")
         text = _padded(row, widths)
         before = widths[0] + 1 + widths[1] + 1

@@ -15,8 +15,9 @@ import struct
 
 import attrs
 
-PLACES = 64
-"""Workers there may be at the most; ``workers`` of the settings is bounded so."""
+PLACES = 64 + 1
+"""Workers there may be at the most, as ``workers`` of the settings is bounded, and one in
+reserve."""
 
 SLACK = 4
 """Connections by which one may be ahead before it steps back: below, nothing would be won."""

@@ -23,7 +23,7 @@ class Ledger:
 
     totals: Totals = attrs.field(factory=Totals, init=False)
     _running: dict[int, Reading] = attrs.field(factory=dict, init=False)
-    """By the worker's number."""
+    """By the number of the process."""
 
     def open(self, number: int) -> int:
         """

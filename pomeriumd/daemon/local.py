@@ -38,6 +38,7 @@ class Local(Service):
         return (
             Seat(
                 number=0,
+                process=0,
                 pid=os.getpid(),
                 state=SERVING if self.running else STOPPING,
                 since=self._since,
@@ -45,6 +46,10 @@ class Local(Service):
                 generation=self._generation,
             ),
         )
+
+    @property
+    def reserve(self) -> None:
+        """Return nothing: there is no process but this one."""
 
     @property
     def restarts(self) -> Mapping[str, int]:

@@ -34,7 +34,7 @@ from pomeriumd.daemon.series import (
 
 PREFIX = "pomerium_"
 
-STATES = ("starting", "serving", "stopping", "resting")
+STATES = ("starting", "serving", "reserve", "stopping", "resting")
 """Of workers; each is told of also when none is in it, for alerts that wait for zero."""
 
 

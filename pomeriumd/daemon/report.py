@@ -58,6 +58,7 @@ class Report:
     def status(self) -> Mapping[str, Any]:
         """Return the document of :mod:`pomeriumd.daemon.status`."""
         workers = tuple(self._worker(seat) for seat in self._servants.seats)
+        reserve = self._servants.reserve
         generation, last = self._reloading.generation, self._reloading.last
         return document(
             Status(
@@ -77,6 +78,7 @@ class Report:
                     for name, listener in sorted(self._sockets.by_name.items())
                 ),
                 workers=workers,
+                reserve=None if reserve is None else self._worker(reserve),
                 connections=sum(worker.connections for worker in workers),
                 streams=sum(worker.streams for worker in workers),
             )
@@ -87,9 +89,9 @@ class Report:
         return self._reloading.reload().addCallback(_of_reload)
 
     def _worker(self, seat: Seat) -> WorkerStatus:
-        now = self._ledger.present(seat.number)
+        now = self._ledger.present(seat.process)
         return WorkerStatus(
-            **attrs.asdict(seat),
+            **attrs.asdict(seat, filter=lambda field, _: field.name != "process"),
             connections=now["connections"],
             streams=now["streams"],
             sessions=now["sessions"],
@@ -104,7 +106,10 @@ class Report:
         """Return what the metrics tell beside what the workers count."""
         generation, last = self._reloading.generation, self._reloading.last
         seats = self._servants.seats
-        pids = {f"worker-{seat.number}": seat.pid for seat in seats if seat.pid}
+        reserve = self._servants.reserve
+        pids = {f"worker-{seat.number}": seat.pid for seat in seats}
+        if reserve is not None:
+            pids["reserve"] = reserve.pid
         alone = os.getpid() in pids.values()
         if not alone:
             pids["supervisor"] = os.getpid()
@@ -117,11 +122,11 @@ class Report:
             reload_good=last is None or last.outcome != REFUSED,
             reload_good_at=self._reloading.good_at,
             reload_failures=self._reloading.refusals,
-            workers=Counter(seat.state for seat in seats),
+            workers=Counter(seat.state for seat in (*seats, reserve) if seat is not None),
             restarts=self._servants.restarts,
             # Whoever serves by itself has one log, and has written that down already.
             lines_dropped=0 if alone else self._lines.dropped,
-            processes={name: use_of(pid) for name, pid in pids.items()},
+            processes={name: use_of(pid) for name, pid in pids.items() if pid},
         )
 
 

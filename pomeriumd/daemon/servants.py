@@ -13,15 +13,20 @@ from pomeriumd.daemon.listeners import Listener
 STARTING, SERVING, STOPPING, RESTING = "starting", "serving", "stopping", "resting"
 """States of a place; one rests where a process has died and the next is not started yet."""
 
+RESERVE = "reserve"
+"""State of the place for one that could serve at once, where it is taken."""
+
 DRAIN_SECONDS = 30.0
 """How long answers under way may take to end when a process stops."""
 
 
 @attrs.frozen(kw_only=True)
 class Seat:
-    """A place for a process that serves, and the one that has it now."""
+    """A place for a process that serves, or is in reserve, and the one that has it now."""
 
     number: int
+    process: int
+    """Number of the process, under which its ledger page is; -1 while there is none."""
     pid: int
     """0 while there is none."""
     state: str
@@ -72,7 +77,11 @@ class Servants(Protocol):
 
     @property
     def seats(self) -> Sequence[Seat]:
-        """Return all places."""
+        """Return the places of all that serve."""
+
+    @property
+    def reserve(self) -> Seat | None:
+        """Return the place of one that takes the seat of another that dies; None if none does."""
 
     @property
     def restarts(self) -> Mapping[str, int]:

@@ -141,14 +141,14 @@ class Serving:
         if built is None or self._wanted != number:
             raise CannotServe(f"generation {number} was not prepared")
         self.discard(number)
-        self.take(built)
+        self._begin_sweeps(self.take(built))
 
     def discard(self, number: int) -> None:
         """Forget a generation that was prepared, or was not."""
         if self._wanted == number:
             self._wanted, self._prepared = 0, None
 
-    def take(self, built: Built) -> None:
+    def take(self, built: Built) -> Front:
         """Serve under a generation from now on; what has begun ends under its own."""
         settings = built.settings
         for port in self._ports.values():
@@ -161,8 +161,8 @@ class Serving:
         provide(needed(clients, each, built.endpoints.keys()))
         if self._front is not None:
             self._front.swap(built)
-            return
-        self._front = Front(
+            return self._front
+        self._front = front = Front(
             built=built,
             edge=Edge(upstreams=self._upstreams, now=self._world.now, clock=time.monotonic),
             limits=self._limits,
@@ -177,6 +177,7 @@ class Serving:
         system_trust()
         gc.collect()
         leave_alone()
+        return front
 
     def _rest(self, work: Pieces[None]) -> None:
         """Do in pieces what nobody waits for."""
@@ -215,19 +216,24 @@ class Serving:
         before = self._ports.pop(name, None)
         self._ports[name] = port
         if name == MAIN:
-            self._attend(front, port)
+            self._begin_sweeps(front)
+            self._observe(front, port)
         if before is not None:
             # What waits in its queue came for the old address and would be reset.
             before.doRead()
             before.stopListening()
 
-    def _attend(self, front: Front, port: Port) -> None:
-        """Decide streams again from now on, and write down how this process stands."""
+    def _begin_sweeps(self, front: Front) -> None:
+        """Decide streams again from now on, and free old generations: also in reserve."""
+        if self._sweep is None:
+            self._sweep = Sweep(front, self._reactor, self.tell_signed_out)
+            self._sweep.startService()
+
+    def _observe(self, front: Front, port: Port) -> None:
+        """Write down from now on how this process stands."""
         if self._observing is not None:
             self._observing.port = port
             return
-        self._sweep = Sweep(front, self._reactor, self.tell_signed_out)
-        self._sweep.startService()
         self._observing = Observing(
             tally=self._tally,
             clock=self._reactor,

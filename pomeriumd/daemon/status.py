@@ -71,7 +71,8 @@ class WorkerStatus:
     pid: int = 0
     """0 while there is none."""
     state: str = ""
-    """``starting``, ``serving``, ``stopping`` or ``resting`` (it died, and waits to be started)."""
+    """``starting``, ``serving``, ``stopping`` or ``resting`` (it died, and waits to be started);
+    of the one in reserve ``reserve`` in place of ``serving``."""
     since: float = 0.0
     """Since when it is in this state."""
     restarts: int = 0
@@ -95,6 +96,9 @@ class Status:
     last_reload: ReloadStatus | None = None
     listeners: tuple[ListenerStatus, ...] = ()
     workers: tuple[WorkerStatus, ...] = ()
+    """Those that serve, or should."""
+    reserve: WorkerStatus | None = None
+    """The one that takes the seat of another that dies; None where there is none."""
     connections: int = 0
     streams: int = 0
 

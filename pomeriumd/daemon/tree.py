@@ -22,7 +22,6 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 
-from pomeriumd.daemon.board import Board, memory
 from pomeriumd.daemon.build import building
 from pomeriumd.daemon.clock import ClockWatch
 from pomeriumd.daemon.control import Control
@@ -38,12 +37,12 @@ from pomeriumd.daemon.reload import Reloading
 from pomeriumd.daemon.report import Report
 from pomeriumd.daemon.secret_file import Owner, shared_root
 from pomeriumd.daemon.serving import Serving, world_of
-from pomeriumd.daemon.supervisor import Ended, SignedOutAt, Supervisor
+from pomeriumd.daemon.spawning import Spawning
+from pomeriumd.daemon.supervisor import Supervisor
 from pomeriumd.daemon.tally import Tally
 from pomeriumd.daemon.unserved import refuse_unserved
 from pomeriumd.daemon.warned import warn_of
 from pomeriumd.daemon.watch import Watch
-from pomeriumd.daemon.worker_process import WorkerProcess
 from pomeriumd.http.limits import Limits
 from pomeriumd.pieces import finish
 from pomeriumd.settings.model import Secret, Settings
@@ -218,35 +217,22 @@ def _supervised(
 ) -> Supervisor:
     # What only building finds is found here, before twistd goes into the background.
     finish(building(first.settings, first.shared_secret, world_of(reactor), Limits()))
-    options = {
-        "workers": count,
-        "level": first.settings.log_level,
-        "readable": observer.readable,
-        "colour": observer.colour,
-    }
-    # What systemd has for this process is not for its children.
-    inherited = {k: v for k, v in environment.items() if not k.startswith("LISTEN_")}
-
-    access = observer.access_log(reactor)
-    board: list[int] = []
-
-    def start(number: int, ended: Ended, signed_out: SignedOutAt) -> WorkerProcess:
-        if not board:  # only now: there is no descriptor before twistd goes into the background
-            board.append(memory())
-
-        def closed(process: WorkerProcess, how: str) -> None:
-            Board(board[0], number).leaves()
-            ledger.close(number)
-            ended(process, how)
-
-        numbers = ledger.open(number)
-        try:
-            process = WorkerProcess(
-                number, options, numbers, board[0], access.relay, closed, signed_out
-            )
-            process.start(reactor, inherited)
-        finally:
-            os.close(numbers)
-        return process
-
-    return Supervisor(count=count, start=start, clock=reactor, now=time.time)  # noqa: TID251  # as above
+    spawning = Spawning(
+        options={
+            "workers": count,
+            "level": first.settings.log_level,
+            "readable": observer.readable,
+            "colour": observer.colour,
+        },
+        # What systemd has for this process is not for its children.
+        environment={k: v for k, v in environment.items() if not k.startswith("LISTEN_")},
+        ledger=ledger,
+        lines=observer.access_log(reactor).relay,
+        reactor=reactor,
+    )
+    return Supervisor(
+        count=count,
+        start=spawning.start,
+        clock=reactor,
+        now=time.time,  # noqa: TID251  # here the arguments come from
+    )

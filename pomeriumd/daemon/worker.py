@@ -47,6 +47,7 @@ class Options:
     """What the supervisor says on the command line; ``ps`` shows it, so no secret."""
 
     number: int
+    """Of our cell on the board."""
     workers: int
     """How many there are: each has its share of what is bounded for all together."""
     level: str

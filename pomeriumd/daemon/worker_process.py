@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from pomeriumd.daemon.messages import SignedOut
 
-MODULE = "pomeriumd.daemon.worker"
+MODULE, LEISURELY = "pomeriumd.daemon.worker", "pomeriumd.daemon.leisurely"
 
 LINK, NUMBERS, BOARD = 3, 4, 5
 """The worker's descriptors: its end of the line to us, the memory of its numbers, and the board
@@ -96,19 +96,21 @@ class WorkerProcess(ProcessProtocol):
     A process that serves.
 
     Args:
-        number: of its place among the workers.
+        number: of its cell on the board, and of its page in the ledger.
         options: what it is told before anything else; no secret, since ``ps`` shows it.
         numbers: descriptor of the memory that it counts in.
         board: descriptor of the board.
         lines: takes whole lines for the log.
         ended: is told, once, when the process is gone and all that it wrote has been read.
         signed_out: is told each session that it has signed out.
+        leisurely: it comes to it when nobody else wants the processor.
     """
 
     _log = Logger()
 
     def __init__(
         self,
+        *,
         number: int,
         options: Mapping[str, Any],
         numbers: int,
@@ -116,10 +118,14 @@ class WorkerProcess(ProcessProtocol):
         lines: Callable[[bytes], None],
         ended: Callable[[WorkerProcess, str], None],
         signed_out: Callable[[WorkerProcess, str], None],
+        leisurely: bool = False,
     ) -> None:
         self.number = number
+        self.name = "a worker"
+        """What the log calls it; whoever gives it a place says."""
         self.pid = 0
         self.gone = False
+        self._module = LEISURELY if leisurely else MODULE
         self._options = {"number": number, **options}
         self._given = {NUMBERS: numbers, BOARD: board}
         self._ended = ended
@@ -141,7 +147,7 @@ class WorkerProcess(ProcessProtocol):
             process = reactor.spawnProcess(
                 self,
                 sys.executable,
-                (sys.executable, "-P", "-m", MODULE, orjson.dumps(self._options).decode()),
+                (sys.executable, "-P", "-m", self._module, orjson.dumps(self._options).decode()),
                 env=dict(environment),
                 childFDs={
                     0: nothing.fileno(),
@@ -195,9 +201,7 @@ class WorkerProcess(ProcessProtocol):
         for line in lines.decode("utf-8", "backslashreplace").splitlines():
             self._said += 1
             if self._said <= SAID_LINES:
-                self._log.error(
-                    "worker {number} says: {line}", number=self.number, pid=self.pid, line=line
-                )
+                self._log.error("{name} says: {line}", name=self.name, pid=self.pid, line=line)
 
 
 ENDED_WELL = "told to end"

@@ -246,7 +246,7 @@ CONNECTION = (
 """What one connection of a client may take, at one time or another."""
 
 PROCESS = 60 * MIB
-"""A worker that has nothing to do, and the supervisor."""
+"""A worker that has nothing to do, the one in reserve, and the supervisor."""
 
 UNSENT = 131_072
 """``pomeriumd.net.transport.UNSENT_SIZE``."""
@@ -259,7 +259,8 @@ filling them with what takes the most (`python -m tests.support.held`), connecti
 resident size of the real daemon grows by with each of some thousand
 (`python -m tests.support.held_open`).
 
-A **worker** takes {process} when it has just begun, and up to this beside:
+A **worker** takes {process} when it has just begun, as the one in reserve does for as long as it is
+that, and up to this beside:
 
 | What is kept | At most | Memory at the most | Usual, when full |
 |---|---|---|---|
@@ -321,7 +322,7 @@ def _example() -> Iterator[str]:
     usual = sum(held.usual for held in WORKER)
     most = sum(held.size for held in WORKER)
     rows = (
-        ("Processes: the workers and the supervisor", PROCESS, 3),
+        ("Processes: the workers, the one in reserve, the supervisor", PROCESS, 4),
         ("What a worker keeps, usual and full", usual, 2),
         ("Connections with TLS", TLS, 10_000),
         ("Requests under way", EXCHANGE, 1_000),

@@ -107,7 +107,8 @@ class Settings:
         Workers | None,
         Doc(
             "How many processes serve; 1 to 64. They share the listening sockets, and one that "
-            "dies is replaced. A change needs a restart.",
+            "dies is replaced at once: from 2 on, one more process (60 MiB) is kept in reserve. "
+            "A change needs a restart.",
             default="one for each core that we may use",
             example="4",
         ),

@@ -45,6 +45,9 @@ STATUS = Status(
     last_reload=ReloadStatus(at=NOW - 312, outcome="good", changes=("route a is new",)),
     listeners=(ListenerStatus(name="address", address="127.0.0.1:8443", from_="bound"),),
     workers=(WORKER, attrs.evolve(WORKER, number=2, pid=4712, restarts=1)),
+    reserve=WorkerStatus(
+        number=3, pid=4713, state="reserve", since=NOW - 7_000, generation=3, restarts=1
+    ),
     connections=240,
     streams=14,
 )
@@ -79,6 +82,7 @@ Workers                                                upstream
   #  pid state   since restarts conns streams sessions idle busy wait
   1 4711 serving  2h5m        0   120       7       42    3    9    0
   2 4712 serving  2h5m        1   120       7       42    3    9    0
+  - 4713 reserve 1h56m        1     0       0        0    0    0    0
 
 In all 240 connections of clients, 14 streams""",
         )
@@ -108,6 +112,18 @@ In all 240 connections of clients, 14 streams""",
         text = plain(attrs.evolve(STATUS, workers=(WORKER, resting)))
         self.assertIn("serving, but\n  worker 2 is resting\n", text)
         self.assertIn("\n  2    - resting    0s ", text)
+
+    def test_a_reserve_that_is_not_there(self) -> None:
+        """It shows in the table, and is no trouble: all that should serve do."""
+        resting = WorkerStatus(number=3, state="resting", since=NOW)
+        status = attrs.evolve(STATUS, reserve=resting)
+        self.assertIn("\n  -    - resting    0s ", plain(status))
+        self.assertEqual(troubles(status), [])
+
+    def test_none_in_reserve(self) -> None:
+        """Where a single process serves there is nothing to tell of one."""
+        text = plain(attrs.evolve(STATUS, workers=(WORKER,), reserve=None))
+        self.assertNotIn("\n  - ", text)
 
     def test_a_worker_behind(self) -> None:
         """One that has not swapped yet is named under the table."""

@@ -133,7 +133,7 @@ class TextTests(SynchronousTestCase):
         text = told()
         for name in ("log_lines_dropped_total", "tls_handshakes_failed_total", "streams"):
             self.assertEqual(value(text, f"pomerium_{name}"), 0, name)
-        for state in ("starting", "serving", "stopping", "resting"):
+        for state in ("starting", "serving", "reserve", "stopping", "resting"):
             self.assertEqual(value(text, "pomerium_workers", state=state), 0)
 
     def test_there_are_no_others_without_any(self) -> None:

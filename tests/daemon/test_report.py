@@ -26,7 +26,9 @@ class DroppedTests(SynchronousTestCase):
         parts: dict[str, Any] = {
             "services": "all",
             "servants": SimpleNamespace(
-                seats=[SimpleNamespace(number=0, pid=pid, state="serving")], restarts={}
+                seats=[SimpleNamespace(number=0, pid=pid, state="serving")],
+                reserve=None,
+                restarts={},
             ),
             "ledger": ledger,
             "sockets": None,

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.amp import Command
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.daemon.follower import PREPARE_SECONDS, SILENT_ROUNDS, Ended, SignedOutAt
 from pomeriumd.daemon.listeners import BOUND, MAIN, Listener
 from pomeriumd.daemon.messages import (
     CannotServe,
@@ -25,17 +26,15 @@ from pomeriumd.daemon.messages import (
     Serve,
     SignedOut,
 )
-from pomeriumd.daemon.servants import DRAIN_SECONDS, RESTING, SERVING, STARTING
+from pomeriumd.daemon.servants import DRAIN_SECONDS, RESERVE, RESTING, SERVING, STARTING
 from pomeriumd.daemon.supervisor import (
+    LEISURE_SECONDS,
+    LEISURELY_SECONDS,
     LONG_LIFE,
     LONGEST_REST,
     PING_SECONDS,
-    PREPARE_SECONDS,
     SILENT,
-    SILENT_ROUNDS,
     STOP_SECONDS,
-    Ended,
-    SignedOutAt,
     Supervisor,
     rest,
 )
@@ -53,6 +52,8 @@ class FakeWorker:
     pid: int
     ended: Ended
     signed_out: SignedOutAt
+    leisurely: bool
+    name: str = ""
     told: list[tuple[type[Command], dict[str, Any]]] = attrs.Factory(list)
     silent: bool = False
     """It answers nothing."""
@@ -124,20 +125,33 @@ class SupervisorCase(SynchronousTestCase):
         self.addCleanup(self.socket.close)
         self.listener = Listener(MAIN, self.socket, BOUND, Address("", 443))
 
-    def start(self, number: int, ended: Ended, signed_out: SignedOutAt) -> FakeWorker:
+    def start(self, ended: Ended, signed_out: SignedOutAt, *, leisurely: bool) -> FakeWorker:
         """Start one."""
         if self.no_process:
             raise OSError(11, "Resource temporarily unavailable")
-        self.made.append(FakeWorker(number, 1000 + len(self.made), ended, signed_out, **self.next))
+        number = len(self.made)
+        given = (number, 1000 + number, ended, signed_out, leisurely)
+        self.made.append(FakeWorker(*given, **self.next))
         return self.made[-1]
 
     def begin(self) -> Deferred[None]:
         """Begin with generation 1."""
         return self.supervisor.begin(1, 7, {MAIN: self.listener})
 
+    def begin_with_reserve(self) -> FakeWorker:
+        """Begin, let the one in reserve get ready, and return it."""
+        self.begin()
+        self.clock.advance(LEISURE_SECONDS)
+        return self.made[2]
+
     def states(self) -> list[str]:
-        """Return the state of each place."""
+        """Return the state of each seat."""
         return [seat.state for seat in self.supervisor.seats]
+
+    def at_seat(self, number: int) -> FakeWorker:
+        """Return who has a seat."""
+        (found,) = [w for w in self.made if not w.gone and w.name == f"worker {number}"]
+        return found
 
     def rounds(self, count: int) -> None:
         """Let so many rounds of questions go by."""
@@ -167,7 +181,7 @@ class LifeTests(SupervisorCase):
         self.made[0].dies()
         self.clock.advance(0)
         self.assertEqual(self.states(), [SERVING, SERVING])
-        self.assertEqual((self.made[2].number, self.made[2].accepts), (0, [MAIN]))
+        self.assertEqual((self.made[2].name, self.made[2].accepts), ("worker 0", [MAIN]))
         self.assertEqual(+self.supervisor.restarts, {KILLED: 1})
         self.assertEqual([seat.restarts for seat in self.supervisor.seats], [1, 0])
 
@@ -190,13 +204,12 @@ class LifeTests(SupervisorCase):
         """After a minute of service the next one is started at once again."""
         self.begin()
         for _ in range(5):
-            self.made[-1].dies()
+            self.at_seat(0).dies()
             self.clock.advance(LONGEST_REST)
         self.rounds(int(LONG_LIFE))
-        number = self.made[-1].number
-        self.made[-1].dies()
+        self.at_seat(0).dies()
         self.clock.advance(0)
-        self.assertEqual(self.states()[number], SERVING)
+        self.assertEqual(self.states()[0], SERVING)
 
     def test_a_silent_one_is_replaced(self) -> None:
         """One that answers nothing for so many rounds is killed, and the next one serves."""
@@ -214,8 +227,9 @@ class LifeTests(SupervisorCase):
         """After an hour of its own silence it has asked once, not thousands of times."""
         self.begin()
         self.clock.advance(3600)
-        self.assertEqual([worker.killed for worker in self.made], [False, False])
-        self.assertEqual([sum(c is Ping for c, _ in worker.told) for worker in self.made], [1, 1])
+        serving = self.made[:2]
+        self.assertEqual([worker.killed for worker in self.made], [False] * 3)
+        self.assertEqual([sum(c is Ping for c, _ in worker.told) for worker in serving], [1, 1])
 
     def test_an_answer_counts_however_late(self) -> None:
         """One answer makes up for the rounds before it."""
@@ -290,7 +304,8 @@ class ReloadTests(SupervisorCase):
         self.successResultOf(waiting)
         self.successResultOf(self.serve())
         self.clock.advance(0)
-        self.assertEqual([(w.number, w.serves) for w in self.made if not w.gone], [(0, 2), (1, 2)])
+        here = [(w.name, w.serves) for w in self.made if not w.gone]
+        self.assertEqual(here, [("worker 0", 2), ("worker 1", 2)])
 
     def test_one_that_starts_meanwhile_catches_up(self) -> None:
         """One that began to serve between the two steps is not left behind, and not killed."""
@@ -319,7 +334,8 @@ class ReloadTests(SupervisorCase):
         self.successResultOf(self.serve())
         self.no_process = False
         self.clock.advance(LONGEST_REST)
-        self.assertEqual([worker.serves for worker in self.made if not worker.gone], [2, 2])
+        self.assertEqual(self.states(), [SERVING, SERVING])
+        self.assertEqual({worker.serves for worker in self.made if not worker.gone}, {2})
 
     def test_all_of_them_die_of_it(self) -> None:
         """Settings that no worker survives are refused."""
@@ -346,7 +362,12 @@ class ReloadTests(SupervisorCase):
         self.assertEqual(late.accepts, [MAIN])
         self.assertEqual(self.states(), [SERVING, SERVING])
 
-    @given(st.lists(st.sampled_from(("die 0", "die 1", "reload", "refuse", "time")), max_size=30))
+    @given(
+        st.lists(
+            st.sampled_from(("die 0", "die 1", "die reserve", "reload", "refuse", "time")),
+            max_size=30,
+        )
+    )
     def test_all_that_serve_serve_the_same(self, events: list[str]) -> None:
         """Whatever happens in which order, whoever serves does so under the one in force."""
         self.setUp()
@@ -356,7 +377,7 @@ class ReloadTests(SupervisorCase):
             alive = [worker for worker in self.made if not worker.gone]
             if event.startswith("die"):
                 for worker in alive:
-                    if worker.number == int(event[-1]):
+                    if worker.name in (f"worker {event[-1]}", f"the {event[4:]}"):
                         worker.dies()
             elif event == "time":
                 self.clock.advance(LONGEST_REST)
@@ -373,6 +394,162 @@ class ReloadTests(SupervisorCase):
             for worker in self.made:
                 if not worker.gone:
                     self.assertEqual(worker.serves, force)
+                    self.assertEqual(worker.accepts, [MAIN] * (worker.name != "the reserve"))
+
+
+class ReserveTests(SupervisorCase):
+    """One that has come as far as the others, and accepts nothing."""
+
+    def seat(self) -> tuple[str, int]:
+        """Return the state of its place, and how often it was started again."""
+        return self.supervisor.reserve.state, self.supervisor.reserve.restarts
+
+    def test_it_comes_when_all_serve(self) -> None:
+        """It is started a while later, leisurely, and takes the generation but no socket."""
+        self.begin()
+        self.assertEqual(len(self.made), 2)
+        self.clock.advance(LEISURE_SECONDS)
+        reserve = self.made[2]
+        self.assertEqual([w.leisurely for w in self.made], [False, False, True])
+        self.assertEqual((reserve.name, reserve.serves, reserve.accepts), ("the reserve", 1, []))
+        self.assertEqual(self.seat(), (RESERVE, 0))
+        self.assertEqual(self.states(), [SERVING, SERVING])
+
+    def test_it_takes_the_seat_of_one_that_dies(self) -> None:
+        """It needs nothing but the socket, and the next one comes later."""
+        reserve = self.begin_with_reserve()
+        reserve.told.clear()
+        self.made[1].dies()
+        self.clock.advance(0)
+        self.assertEqual([command for command, _ in reserve.told], [Listen])
+        self.assertEqual((reserve.name, self.states()), ("worker 1", [SERVING, SERVING]))
+        self.assertEqual(self.supervisor.seats[1].pid, reserve.pid)
+        self.assertEqual((self.seat(), len(self.made)), ((RESTING, 0), 3))
+        self.clock.advance(LEISURE_SECONDS)
+        self.assertEqual((self.seat(), self.made[3].name), ((RESERVE, 0), "the reserve"))
+
+    def test_it_takes_the_seat_of_a_silent_one(self) -> None:
+        """What is replaced for its silence is no other case."""
+        reserve = self.begin_with_reserve()
+        self.made[0].silent = True
+        self.rounds(SILENT_ROUNDS + 1)
+        self.clock.advance(0)
+        self.assertEqual((reserve.name, self.states()), ("worker 0", [SERVING, SERVING]))
+
+    def test_two_that_die_at_once(self) -> None:
+        """The first is followed by the one in reserve, the second by a new one, as without it."""
+        reserve = self.begin_with_reserve()
+        self.made[0].dies()
+        self.made[1].dies()
+        self.clock.advance(0)
+        self.assertEqual([self.at_seat(0), self.at_seat(1)], [reserve, self.made[3]])
+        self.assertEqual(self.made[3].leisurely, False)
+        self.assertEqual(self.states(), [SERVING, SERVING])
+
+    def test_one_that_is_not_ready_is_not_waited_for(self) -> None:
+        """Who dies while it starts is followed by a new one."""
+        self.begin()
+        self.next = {"silent": True}
+        self.clock.advance(LEISURE_SECONDS)
+        self.next = {}
+        self.made[0].dies()
+        self.clock.advance(0)
+        self.assertEqual((self.at_seat(0), self.states()), (self.made[3], [SERVING, SERVING]))
+
+    def test_one_that_hangs_is_not_trusted(self) -> None:
+        """One that owes an answer is given no seat, though nobody has given it up yet."""
+        reserve = self.begin_with_reserve()
+        reserve.silent = True
+        self.rounds(2)
+        self.made[0].dies()
+        self.clock.advance(0)
+        self.assertEqual(self.at_seat(0), self.made[3])
+        self.rounds(SILENT_ROUNDS)
+        self.assertTrue(reserve.killed)
+
+    def test_its_own_death_is_nobodys(self) -> None:
+        """It is followed by the next one, later and later where each dies at its start."""
+        self.begin_with_reserve()
+        self.next = {"silent": True}
+        waits = []
+        for _ in range(8):
+            self.made[-1].dies()
+            self.assertEqual(self.states(), [SERVING, SERVING])
+            before = self.clock.seconds()
+            while self.seat()[0] == RESTING:
+                self.clock.advance(0.25)
+            waits.append(self.clock.seconds() - before)
+        self.assertEqual((waits[0], waits[-1]), (LEISURE_SECONDS, LONGEST_REST))
+        self.assertEqual(waits, sorted(waits))
+        self.assertEqual((self.seat()[1], +self.supervisor.restarts), (8, {KILLED: 8}))
+
+    def test_it_has_an_hour_to_start(self) -> None:
+        """On a host that is busy all the time it waits for a processor; not for ever."""
+        self.begin()
+        self.next = {"silent": True}
+        self.clock.advance(LEISURE_SECONDS)
+        self.supervisor._pings.stop()
+        self.clock.advance(LEISURELY_SECONDS - 1)
+        self.assertFalse(self.made[2].killed)
+        self.clock.advance(1)
+        self.assertTrue(self.made[2].killed)
+
+    def test_it_follows_a_reload(self) -> None:
+        """It takes every generation with the others, and serves under the last one."""
+        reserve = self.begin_with_reserve()
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.prepare(2, 8)))
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.discard(2)))
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.prepare(3, 9)))
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.serve(3, 9)))
+        self.assertEqual((reserve.serves, reserve.prepared, reserve.accepts), (3, {1, 3}, []))
+        other = Listener(MAIN, self.socket, BOUND, Address("", 444))
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.listen(other)))
+        self.assertEqual(reserve.accepts, [])
+
+    def test_what_it_refuses_is_not_refused(self) -> None:
+        """One that cannot take new settings where all others can is replaced."""
+        reserve = self.begin_with_reserve()
+        reserve.refuses = "no memory"
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.prepare(2, 8)))
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.serve(2, 8)))
+        self.assertEqual(([w.serves for w in self.made[:2]], reserve.killed), ([2, 2], True))
+        self.clock.advance(LEISURE_SECONDS)
+        self.assertEqual((self.made[3].serves, self.seat()[0]), (2, RESERVE))
+
+    def test_one_that_is_behind_is_given_no_seat(self) -> None:
+        """While it still builds what the others serve, a new worker is as fast."""
+        reserve = self.begin_with_reserve()
+        reserve.silent = True
+        self.supervisor._pings.stop()
+        preparing = Deferred.fromCoroutine(self.supervisor.prepare(2, 8))
+        self.clock.advance(PREPARE_SECONDS)
+        self.successResultOf(preparing)
+        serving = Deferred.fromCoroutine(self.supervisor.serve(2, 8))
+        self.made[0].dies()
+        self.clock.advance(0)
+        self.assertEqual((self.at_seat(0), self.at_seat(0).serves), (self.made[3], 2))
+        reserve.dies()
+        self.successResultOf(serving)
+
+    def test_one_that_takes_a_seat_in_a_reload(self) -> None:
+        """A seat taken between the two steps of a reload is no reason to be left behind."""
+        reserve = self.begin_with_reserve()
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.prepare(2, 8)))
+        reserve.silent = True
+        self.made[0].dies()
+        self.clock.advance(0)
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.serve(2, 8)))
+        self.assertEqual(self.states(), [STARTING, SERVING])
+        reserve.silent = False
+        (listening,) = [waiting for waiting in reserve.open if not waiting.called]
+        reserve.do(Listen, name=MAIN).chainDeferred(listening)
+        self.assertEqual((reserve.serves, self.states()), (2, [SERVING, SERVING]))
+
+    def test_it_hears_of_a_sign_out(self) -> None:
+        """As all others do."""
+        reserve = self.begin_with_reserve()
+        self.made[1].signed_out(self.made[1], "id-1")
+        self.assertIn((SignedOut, {"session": "id-1"}), reserve.told)
 
 
 class StopTests(SupervisorCase):
@@ -386,6 +563,17 @@ class StopTests(SupervisorCase):
         self.assertEqual([w.killed for w in self.made], [False, False])
         self.assertEqual(self.states(), [RESTING, RESTING])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_reserve_has_nothing_to_drain(self) -> None:
+        """It is killed at once, also where it still starts and hears nothing."""
+        for silent in (False, True):
+            self.setUp()
+            self.begin()
+            self.next = {"silent": silent}
+            self.clock.advance(LEISURE_SECONDS)
+            self.successResultOf(self.supervisor.stopService())
+            self.assertEqual([w.killed for w in self.made], [False, False, True])
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_one_that_does_not_is_killed(self) -> None:
         """The end comes, whatever a worker does."""
