@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -77,6 +77,8 @@ class Chain:
 
     program: Program
     ports: Ports
+    beside: int | None = None
+    """Port of a second daemon that does the same."""
     log: Path | None = None
     """Its access log, where it writes one."""
 
@@ -108,14 +110,19 @@ def program(
     directory: Path,
     ports: Sequence[int],
     environment: Mapping[str, str] | None = None,
+    ready: Callable[[], bool] = lambda: True,
 ) -> Program:
-    """Return what starts this command on one core; it is ready when it listens everywhere."""
+    """
+    Return what starts this command on one core.
+
+    It is ready when it listens everywhere, and says so itself.
+    """
     inherited = {key: os.environ[key] for key in ("LANG", "TZ") if key in os.environ}
     return Program(
         name,
         core.run(command),
         directory / f"{name}.out",
-        lambda: all(_listens(port) for port in ports),
+        lambda: all(_listens(port) for port in ports) and ready(),
         # Its own home: nothing that somebody keeps in theirs changes a figure.
         {"PATH": SYSTEM_PATH, "HOME": str(directory), **inherited, **(environment or {})},
     )

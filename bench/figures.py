@@ -60,9 +60,14 @@ TARGETS: tuple[tuple[str, str, float | None], ...] = (
     ("ours-public-plain", "envoy-plain", 1.2),
     ("ours-many-plain", "ours-auth-plain", 1.1),
     ("ours-many-tls", "ours-auth-tls", 1.1),
-    # Two processes on one core get into each other's caches, whoever they are.
+    # Two processes on one core get into each other's caches, whoever they are: what it costs
+    # that they are workers of one daemon shows beside two that are not.
+    ("ours-two-workers-plain", "ours-two-apart-plain", 1.1),
+    ("ours-two-workers-tls", "ours-two-apart-tls", 1.1),
     ("ours-two-workers-plain", "ours-auth-plain", None),
     ("ours-two-workers-tls", "ours-auth-tls", None),
+    ("ours-two-apart-plain", "ours-auth-plain", None),
+    ("ours-two-apart-tls", "ours-auth-tls", None),
 )
 """Rung, against which, and the ratio that we promise; None where nothing is promised."""
 

@@ -2,7 +2,7 @@
 pomeriumd, as an operator runs it: twistd, a settings file, everything else by default.
 
 There are fifty routes for members of a group and a public one; every request goes to the
-access log, a file. One process serves, unless its rung has two.
+access log, a file. One process serves, unless its rung has two, of one daemon or of two.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -28,6 +29,9 @@ PROVIDER = "https://id.example.com"
 
 MOST = 10_000
 """Routes on the rung that has many; there cannot be more in a settings file."""
+
+RESERVE_READY = "the reserve is ready"
+"""Says the log then."""
 
 MINT = Path(__file__).with_name("mint.py")
 MINT_SECONDS = 120
@@ -50,6 +54,11 @@ class Checkout:
     def alone(self) -> bool:
         """Return whether it is from before there were workers, and knows no such setting."""
         return not (self.root / "pomeriumd" / "daemon" / "worker.py").exists()
+
+    def reserves(self, rung: Rung) -> int:
+        """Return how many processes it has in reserve, which are no part of what is measured."""
+        has_one = (self.root / "pomeriumd" / "daemon" / "leisurely.py").exists()
+        return int(has_one and rung.workers > 1)
 
     def tokens(self, count: int) -> list[str]:
         """Return new session tokens: the n-th is for the n-th host, and no two are equal."""
@@ -74,11 +83,36 @@ class Checkout:
 
 
 def chain(ground: Ground, checkout: Checkout, rung: Rung) -> Chain:
-    """Return a daemon of that checkout, for a rung."""
-    name, secure = rung.name, rung.secure
-    (port,) = free_ports(1)
-    here = ground.directory / name
+    """Return what serves on a rung: a daemon of that checkout, or two."""
+    here = ground.directory / rung.name
     here.mkdir()
+    ports = free_ports(rung.daemons)
+    # Beside each other in a shell: whoever is measured is this process and all below it.
+    daemons = [
+        _daemon(ground, checkout, rung, here / f"log.jsonl{'.beside' * at}", port)
+        for at, port in enumerate(ports)
+    ]
+    script = f"{' & '.join(map(shlex.join, daemons))} & wait"
+    log = here / "log.jsonl"
+    started = program(
+        rung.name,
+        daemons[0] if rung.daemons == 1 else ["sh", "-c", script],
+        core=ground.proxy_core,
+        directory=ground.directory,
+        ports=ports,
+        ready=lambda: checkout.reserves(rung) <= log.read_text().count(RESERVE_READY),
+    )
+    port, *beside = ports
+    return Chain(
+        program=started,
+        ports=Ports(plain=None, tls=port) if rung.secure else Ports(plain=port, tls=None),
+        log=log,
+        beside=beside[0] if beside else None,
+    )
+
+
+def _daemon(ground: Ground, checkout: Checkout, rung: Rung, log: Path, port: int) -> list[str]:
+    """Write the settings of one, and return what starts it."""
     to = f"http://{HOST}:{ground.upstream_port}"
     policy: list[dict[str, object]] = [
         {"from": f"https://{host(number)}", "to": to, "allowed_groups": ["staff"]}
@@ -92,7 +126,7 @@ def chain(ground: Ground, checkout: Checkout, rung: Rung) -> Chain:
     settings = {
         "address": f"{HOST}:{port}",
         **({} if checkout.alone else {"workers": rung.workers}),
-        **({"certificates": [pair]} if secure else {"insecure_server": True}),
+        **({"certificates": [pair]} if rung.secure else {"insecure_server": True}),
         "shared_secret": checkout.secret,
         "cookie_secret": base64.b64encode(secrets.token_bytes(32)).decode("ascii"),
         "authenticate_service_url": AUTHENTICATE,
@@ -100,24 +134,17 @@ def chain(ground: Ground, checkout: Checkout, rung: Rung) -> Chain:
         "idp_provider_url": PROVIDER,
         "idp_client_id": "bench",
         "idp_client_secret": "bench",
-        "state_dir": str(here / "state"),
+        "state_dir": str(log.with_name(f"state-{port}")),
         "policy": policy,
     }
-    where = here / "config.yaml"
+    where = log.with_name(f"config-{port}.yaml")
     where.touch(mode=0o600)
     where.write_text(yaml.safe_dump(settings, sort_keys=False))
-    log = here / "log.jsonl"
     # twistd looks for plugins and modules where it is started, too.
-    twistd = ["env", "-C", str(checkout.root), str(checkout.program("twistd"))]
-    started = program(
-        name,
-        [*twistd, "-n", "--pidfile=", f"--logfile={log}", "pomerium", "-c", str(where)],
-        core=ground.proxy_core,
-        directory=ground.directory,
-        ports=[port],
-    )
-    ports = Ports(plain=None, tls=port) if secure else Ports(plain=port, tls=None)
-    return Chain(program=started, ports=ports, log=log)
+    return [
+        *("env", "-C", str(checkout.root), str(checkout.program("twistd"))),
+        *("-n", "--pidfile=", f"--logfile={log}", "pomerium", "-c", str(where)),
+    ]
 
 
 def _amid(policy: list[dict[str, object]], to: str) -> list[dict[str, object]]:

@@ -126,9 +126,9 @@ def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
 
 def _load(stand: Stand, lane: Lane, seconds: int, where: Path) -> Load:
     return load.run(
-        port=lane.port,
+        ports=lane.clients,
         secure=lane.rung.secure,
-        connections=lane.rung.workers * CONNECTIONS,
+        connections=CONNECTIONS,
         seconds=seconds,
         requests=where,
         core=stand.ground.other_core,

@@ -11,11 +11,12 @@ from bench import apache
 from bench.chain import find
 
 BARE = ("nginx", "haproxy", "envoy", "caddy")
-MANY, TWO = "many", "two-workers"
-WAYS = ("public", "auth", "heads", "cold", MANY, TWO)
+MANY, TWO, APART = "many", "two-workers", "two-apart"
+WAYS = ("public", "auth", "heads", "cold", MANY, TWO, APART)
 """Ours: a public route; a session, a decision and an assertion; the same with header fields that
 never came before; the same with sessions that never did; ``auth`` with ten thousand routes;
-``auth`` with two workers instead of one process."""
+``auth`` with two workers instead of one process; ``auth`` with two daemons of one process each,
+that know nothing of each other."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,8 +37,13 @@ class Rung:
 
     @property
     def workers(self) -> int:
-        """Return how many processes serve."""
+        """Return how many processes of one daemon serve."""
         return 2 if self.way == TWO else 1
+
+    @property
+    def daemons(self) -> int:
+        """Return how many daemons there are."""
+        return 2 if self.way == APART else 1
 
     @property
     def chain(self) -> str:

@@ -34,6 +34,13 @@ class Lane:
         """Return where the client connects."""
         return self.chain.ports.of(secure=self.rung.secure)
 
+    @property
+    def clients(self) -> Sequence[int]:
+        """Return where each client connects; there is one for each process that serves."""
+        if self.chain.beside is not None:
+            return (self.port, self.chain.beside)
+        return (self.port,) * self.rung.workers
+
 
 @attrs.frozen(kw_only=True)
 class Stand:

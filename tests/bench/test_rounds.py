@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench.chain import Chain, Ports
-from bench.load import CONNECTIONS, Load
+from bench.load import CONNECTIONS, Load, LoadFailed, counted, together
 from bench.rounds import faults
 from pomeriumd.cli.demo.children import Program
 
@@ -72,6 +72,26 @@ class FaultTests(SynchronousTestCase):
         """A proxy that does not log did not do the work."""
         found = faults(load(), 10_000, None, 4096, starved=False)
         self.assertEqual(found, ["only 4096 bytes of access log for 10000 requests"])
+
+
+class LoadTests(SynchronousTestCase):
+    """What several clients did at once is one load."""
+
+    def test_together(self) -> None:
+        """Counts add up; the slowest says how long it took."""
+        other = load(requests=5, seconds=2.0, p99=9.0, errors={"read": 1, "timeout": 2})
+        found = together([load(errors={"read": 1}), other])
+        self.assertEqual(
+            (found.connections, found.requests, found.seconds, found.p50, found.p99),
+            (2 * CONNECTIONS, 10_005, 2.0, 1.0, 9.0),
+        )
+        self.assertEqual(found.errors, {"read": 2, "timeout": 2})
+
+    def test_one_that_failed(self) -> None:
+        """A client that did not come to its end is no load at all."""
+        for status, said in ((1, '{"requests": 1}'), (0, "unable to connect\n")):
+            with self.assertRaises(LoadFailed):
+                counted(said, status, CONNECTIONS)
 
 
 class LogTests(SynchronousTestCase):

@@ -14,10 +14,11 @@ class RungTests(SynchronousTestCase):
     """every() and chosen() name them."""
 
     def test_all(self) -> None:
-        """Eleven ways, plain and over TLS."""
+        """Twelve ways, plain and over TLS."""
         ways = ("nginx", "haproxy", "envoy", "caddy", "apache")
         ours = tuple(
-            f"ours-{way}" for way in ("public", "auth", "heads", "cold", "many", "two-workers")
+            f"ours-{way}"
+            for way in ("public", "auth", "heads", "cold", "many", "two-workers", "two-apart")
         )
         wanted = {f"{way}-{side}" for way in ways + ours for side in ("plain", "tls")}
         self.assertEqual({rung.name for rung in every(versus=False)}, wanted)
@@ -26,7 +27,7 @@ class RungTests(SynchronousTestCase):
         """With another checkout each of ours stands there twice, under two names."""
         names = [rung.name for rung in every(versus=True)]
         self.assertEqual(len(names), len(set(names)))
-        self.assertEqual(len(names), len(every(versus=False)) + 12)
+        self.assertEqual(len(names), len(every(versus=False)) + 14)
 
     def test_chosen(self) -> None:
         """A choice keeps the order of a round, whatever order it is given in."""
@@ -44,6 +45,11 @@ class RungTests(SynchronousTestCase):
         with self.assertRaises(ValueError) as caught:
             chosen("envoy-tsl", versus=False)
         self.assertIn("no rung 'envoy-tsl'; there are nginx-plain, ", str(caught.exception))
+
+    def test_as_many_processes_with_a_daemon_each(self) -> None:
+        """What the workers of one daemon are compared with is as many daemons."""
+        apart, two = chosen("ours-two-workers-tls,ours-two-apart-tls", versus=False)
+        self.assertEqual({(r.workers, r.daemons) for r in (apart, two)}, {(2, 1), (1, 2)})
 
     def test_each_of_ours_has_a_process_of_its_own(self) -> None:
         """Cold sessions do not push out those that another rung knows."""
