@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 import urllib.request
 from collections import Counter, defaultdict
@@ -46,17 +47,28 @@ class Scale:
     """Answers under way when a daemon is told to end."""
     flood: int
     """Seconds of as many requests as there can be."""
+    calm: int
+    """Seconds that are watched before a death, and after it."""
 
 
 SCALES = [
     pytest.param(
-        Scale(workers=2, sockets=10, keep=10, fresh=4, quiet=2000, slow=20, flood=1),
+        Scale(workers=2, sockets=10, keep=10, fresh=4, quiet=2000, slow=20, flood=1, calm=1),
         id="short",
         marks=pytest.mark.system,
     ),
     *(
         pytest.param(
-            Scale(workers=workers, sockets=100, keep=24, fresh=8, quiet=20_000, slow=200, flood=10),
+            Scale(
+                workers=workers,
+                sockets=100,
+                keep=24,
+                fresh=8,
+                quiet=20_000,
+                slow=200,
+                flood=10,
+                calm=10,
+            ),
             id=f"full-{workers}",
             marks=pytest.mark.soak,
         )
@@ -123,6 +135,94 @@ def heaviest(daemon: Daemon) -> int:
     """Return the number of the worker that has most to lose."""
     ((pid, _),) = Counter(daemon.owners().values()).most_common(1)
     return daemon.workers().index(pid)
+
+
+def held(daemon: Daemon, pid: int) -> int:
+    """Return how many connections a worker has."""
+    return Counter(daemon.owners().values())[pid]
+
+
+def watched(
+    daemon: Daemon, how: signal.Signals, *, clients: int, pace: float, calm: float
+) -> dict[str, dict[str, float]]:
+    """
+    Return how long those had to wait whose worker lived, while another one died.
+
+    They are watched by a program of its own, one connection to each worker that will live. For
+    comparison as many clients as lost their connection hang up and come back, and nobody dies.
+
+    Args:
+        daemon: at rest.
+        how: the worker is struck.
+        clients: how many are at work besides.
+        pace: see ``callers``.
+        calm: seconds before, after, and between.
+
+    Returns:
+        By window: ``calm``, ``control`` (a second from when clients came back), ``calm-again``,
+        ``death`` (a second from the death), ``after`` (another worker starts then).
+    """
+    pause = threading.Event()
+    with ExitStack() as stack:
+        crowd = stack.enter_context(
+            Crowd("callers", daemon.port, daemon.authority, "keep", clients, pace)
+        ).begun_all()
+        number = heaviest(daemon)
+        pids = daemon.workers()
+        victim = pids.pop(number)
+        pings = stack.enter_context(
+            Crowd("pings", daemon.port, daemon.authority, *pids)
+        ).begun_all()
+
+        def window(name: str, seconds: float, *more: object) -> None:
+            crowd.say(" ".join(map(str, (name, *more))))
+            pings.say(name)
+            pause.wait(seconds)
+
+        window("calm", calm)
+        window("control", 1.0, held(daemon, victim))
+        window("calm-again", calm)
+        heard = len(daemon.process.lines)
+        had = held(daemon, victim)
+        if how == signal.SIGSTOP:
+            window("frozen", 0.0)
+            os.kill(victim, how)
+            daemon.process.until("has not answered", after=heard)
+        else:
+            os.kill(victim, how)
+        window("death", 1.0)
+        window("after", calm)
+        daemon.process.until(f"worker {number} serves", after=heard)
+        lost, told = crowd.result(), pings.result()
+    assert told["failed"] == 0
+    assert lost["failed"] == had
+    return {
+        name: {
+            figure: max(worker[name][figure] for worker in told["workers"])
+            for figure in ("p50_ms", "p99_ms", "max_ms")
+        }
+        for name in ("calm", "control", "calm-again", "death", "after")
+    }
+
+
+PACES = {"moderate": 0.02, "full": 0.0}
+"""Seconds between two requests of each client; with 0 the processors are never idle."""
+
+
+@pytest.mark.parametrize("load", PACES)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_the_others_do_not_wait(
+    daemon: Daemon, scale: Scale, how: signal.Signals, load: str
+) -> None:
+    """Nobody else fails; and how long they waited is printed beside what clients cost that come."""
+    daemon.process.until("the reserve is ready")
+    figures = watched(daemon, how, clients=scale.keep, pace=PACES[load], calm=scale.calm)
+    name = "killed" if how == signal.SIGKILL else "frozen"
+    note(
+        f"others' p99 in ms, one of {scale.workers} workers {name}, {load} load",
+        **{window.replace("-", "_"): found["p99_ms"] for window, found in figures.items()},
+        **{f"{window}_max": figures[window]["max_ms"] for window in ("control", "death")},
+    )
 
 
 def struck(daemon: Daemon, number: int, how: signal.Signals) -> Death:

@@ -7,7 +7,8 @@ answer is that word. What it did not get is counted: exactly, and with the conne
 it failed.
 
 It says ``open``, with the clients' ports, when each has had an answer. A line on its standard
-input begins a new window, by its name; the end of it is the end.
+input begins a new window, by its name; with a number behind it so many of the clients hang up
+then, and connect anew. The end of the input is the end.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ class Caller:
         """Ask until the end."""
         for count in itertools.count():
             window = self.crowd.window
+            if self.number in self.crowd.leaving:
+                self.crowd.leaving.discard(self.number)
+                self.hang_up()
             began = time.perf_counter()
             if self.one(f"{self.number}.{count}"):
                 self.took[window].append(time.perf_counter() - began)
@@ -106,6 +110,8 @@ class Crowd:
         # One for all: loading the authority anew would take longer than the handshakes.
         self.context = ssl.create_default_context(cafile=authority)
         self.window = FIRST
+        self.leaving: set[int] = set()
+        """Numbers of those that are to hang up."""
         self.over = threading.Event()
         self.begun = threading.Semaphore(0)
         self.callers = [Caller(number, self) for number in range(count)]
@@ -119,7 +125,9 @@ class Crowd:
             self.begun.acquire()
         say({"open": len(threads), "ports": [caller.port for caller in self.callers]})
         for line in sys.stdin:
-            self.window = line.strip()
+            self.window, *count = line.split()
+            if count:
+                self.leaving.update(range(int(count[0])))
         self.over.set()
         for thread in threads:
             thread.join()
