@@ -137,6 +137,11 @@ def heaviest(daemon: Daemon) -> int:
     return daemon.workers().index(pid)
 
 
+def reserved(daemon: Daemon) -> None:
+    """Wait until there is one in reserve; on a busy machine it has little of the processor."""
+    daemon.process.until("the reserve is ready", patience=600)
+
+
 def held(daemon: Daemon, pid: int) -> int:
     """Return how many connections a worker has."""
     return Counter(daemon.owners().values())[pid]
@@ -215,7 +220,7 @@ def test_the_others_do_not_wait(
     daemon: Daemon, scale: Scale, how: signal.Signals, load: str
 ) -> None:
     """Nobody else fails; and how long they waited is printed beside what clients cost that come."""
-    daemon.process.until("the reserve is ready")
+    reserved(daemon)
     figures = watched(daemon, how, clients=scale.keep, pace=PACES[load], calm=scale.calm)
     name = "killed" if how == signal.SIGKILL else "frozen"
     note(
@@ -245,6 +250,7 @@ def struck(daemon: Daemon, number: int, how: signal.Signals) -> Death:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_a_worker_that_dies(daemon: Daemon, scale: Scale, how: signal.Signals) -> None:
     """Its own connections are lost, each of them once; nobody else notices."""
+    reserved(daemon)
     given = (daemon.port, daemon.authority)
     with ExitStack() as stack:
         keep, fresh, sockets = crowds = [
