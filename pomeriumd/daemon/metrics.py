@@ -348,6 +348,14 @@ METRICS: tuple[Described, ...] = (
         _worker("since", SINCE, "handshakes_failed"),
     ),
     Described(
+        "proxy_headers_refused_total",
+        "counter",
+        (),
+        "Connections that were closed for their PROXY header: none, a broken or a late one, or "
+        "one from nobody of `trusted_proxies`.",
+        _worker("since", SINCE, "headers_refused"),
+    ),
+    Described(
         "streams",
         "gauge",
         (),

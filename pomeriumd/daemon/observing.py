@@ -38,6 +38,10 @@ class Listening(Protocol):
     failed_handshakes: int
 
     @property
+    def refused_headers(self) -> int:
+        """Return how many connections were closed for their PROXY header."""
+
+    @property
     def paused(self) -> bool:
         """Return whether it takes no new connections for now."""
 
@@ -120,6 +124,7 @@ class Observing(Service):
         self._tally.set_since(
             {
                 "handshakes_failed": port.failed_handshakes,
+                "headers_refused": port.refused_headers,
                 "log_lines_dropped": self._lines.dropped,
                 "decision_hits": counts.hits,
                 "decision_misses": counts.misses,

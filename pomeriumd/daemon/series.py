@@ -97,6 +97,7 @@ NOW = (
 
 SINCE = (
     "handshakes_failed",
+    "headers_refused",
     "log_lines_dropped",
     "decision_hits",
     "decision_misses",

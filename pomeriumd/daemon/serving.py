@@ -45,6 +45,7 @@ from pomeriumd.net.upstreams import Upstreams
 from pomeriumd.net.verify import HTTPSPolicy, system_trust
 from pomeriumd.oidc.agent import provider_agent
 from pomeriumd.pieces import Pieces
+from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.path import Edge
 
 
@@ -152,7 +153,7 @@ class Serving:
         """Serve under a generation from now on; what has begun ends under its own."""
         settings = built.settings
         for port in self._ports.values():
-            port.store = built.store
+            port.store, port.senders = built.store, _senders(built)
             port.allow(share(settings.max_connections, self._workers))
         each = share(settings.upstream_max_connections, self._workers)
         self._rest(self._upstreams.keep(built.endpoints.keys(), each))
@@ -209,6 +210,7 @@ class Serving:
             deadlines=self._deadlines,
             most=share(front.built.settings.max_connections, self._workers),
             sharing=self._board,
+            senders=_senders(front.built),
         )
         port.startListening()
         if self._board is not None:
@@ -274,3 +276,8 @@ class Serving:
             if part is not None:
                 part.stopService()
         self._access.flush()
+
+
+def _senders(built: Built) -> TrustedProxies | None:
+    """Return whose PROXY headers are believed; None where connections begin with none."""
+    return built.generation.trusted if built.settings.use_proxy_protocol else None

@@ -19,7 +19,5 @@ def refuse_unserved(settings: Settings) -> None:
         problems.append(Problem("services", f"not yet: {settings.service}; want all"))
     if settings.grpc_address is not None:
         problems.append(Problem("grpc_address", "not yet; nothing is needed in its place"))
-    if settings.use_proxy_protocol:
-        problems.append(Problem("use_proxy_protocol", "not yet; see trusted_proxies"))
     if problems:
         raise SettingsError(problems)

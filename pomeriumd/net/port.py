@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from pomeriumd.errors import Exhausted
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
+from pomeriumd.net.proxied import Proxied, Refusals, Senders
 from pomeriumd.net.tls import TLSServer
 from pomeriumd.net.transport import UNSENT_SIZE, PlainServer
 from pomeriumd.settings.values import Address
@@ -35,7 +36,7 @@ one of two workers in every third try: the other had no time to wake up. Over TL
 connection costs the same either way."""
 
 HANDSHAKE_SECONDS = 10.0
-"""From the accepted socket to the complete TLS handshake."""
+"""From the accepted socket to the complete TLS handshake, a PROXY header before it included."""
 
 RETRY_SECONDS = 1.0
 """Between two attempts when the system has no descriptor or memory for us."""
@@ -111,7 +112,8 @@ class Port(tcp.Port):
 
     ``open`` is how many connections there are, handshakes included, and
     ``failed_handshakes`` how many never got through theirs. ``store`` may be replaced at
-    any time, by none too; handshakes that have begun keep theirs.
+    any time, by none too; handshakes that have begun keep theirs. So may ``senders``: with some,
+    each connection has to begin with a PROXY header of theirs.
     """
 
     _log: ClassVar[Logger] = Logger()
@@ -127,6 +129,7 @@ class Port(tcp.Port):
         most: int = 10_000,
         handshake_seconds: float = HANDSHAKE_SECONDS,
         sharing: Sharing | None = None,
+        senders: Senders | None = None,
     ) -> None:
         # The unspecified IPv6 address takes IPv4 clients too, see createInternetSocket().
         super().__init__(address.port, factory, BACKLOG, address.host or "::", reactor)
@@ -138,6 +141,8 @@ class Port(tcp.Port):
         self.handshake_seconds = handshake_seconds
         self.open = 0
         self.failed_handshakes = 0
+        self.senders = senders
+        self._refused = Refusals(reactor)
         self._sharing = sharing or Alone()
         self._patient_until = 0.0
         self._pauses: set[str] = set()
@@ -188,6 +193,7 @@ class Port(tcp.Port):
             self.interface, self.addressFamily = "", socket.AF_INET
             self._addressType = IPv4Address
             super().startListening()
+        self._refused.port = self.getHost().port
 
     def doRead(self) -> None:
         """Accept what waits, within bounds."""
@@ -237,6 +243,23 @@ class Port(tcp.Port):
         self.sessionno += 1
         self.open += 1
         self._sharing.comes()
+        if self.senders is None:
+            self._make(skt, client)
+            return
+        Proxied(
+            skt,
+            client,
+            senders=self.senders,
+            refusals=self._refused,
+            deadlines=self.deadlines,
+            seconds=self.handshake_seconds,
+            reactor=self.reactor,
+            make=self._make,
+            left=self.left,
+        ).begin()
+
+    def _make(self, skt: socket.socket, client: Any, due: float | None = None) -> None:
+        """Make a connection of a socket; a handshake's end is due then, if somebody says so."""
         try:
             kind: Any = PlainServer if self.store is None else TLSServer
             connection = kind(skt, client, self, self.sessionno, self.reactor)
@@ -247,6 +270,8 @@ class Port(tcp.Port):
             return
         try:
             connection.begin()
+            if due is not None and connection.secure:
+                connection.due = due
         except Exception:  # noqa: BLE001  # as above
             self._log.failure("a connection could not be begun")
             connection.connectionLost(Failure())
@@ -268,6 +293,11 @@ class Port(tcp.Port):
     def paused(self) -> bool:
         """Return whether it takes no new connections for now."""
         return bool(self._pauses - {"crowded"})
+
+    @property
+    def refused_headers(self) -> int:
+        """Return how many connections were closed for their PROXY header."""
+        return self._refused.count
 
     def not_shaken(self) -> None:
         """Count a handshake that failed."""

@@ -120,9 +120,9 @@ class Settings:
     use_proxy_protocol: Annotated[
         Flag,
         Doc(
-            "Every connection at `address` begins with a PROXY protocol header, version 1 or 2, "
-            "which says who the client is; one without it is closed. For an L4 balancer in front "
-            "that sends it, and where nobody else can reach `address`."
+            "Take the client's address from a PROXY header, version 1 or 2, with which every "
+            "connection to `address` has to begin then. Believed from `trusted_proxies`, or from "
+            "whoever connects if that is empty. See [load-balancers.md](load-balancers.md)."
         ),
     ] = False
     certificates: Annotated[

@@ -154,11 +154,12 @@ def _browsers_dangers(settings: Settings) -> Iterator[str]:
             "insecure_server: whoever can reach this port can read and change the traffic; only "
             "the load balancer should"
         )
-    if settings.use_proxy_protocol and not is_loopback(settings.address.host):
-        yield (
-            f"use_proxy_protocol: whoever can reach {settings.address.text} can say which address "
-            "they come from; only the load balancer should"
-        )
+    if settings.use_proxy_protocol:
+        if not settings.trusted_proxies and not is_loopback(settings.address.host):
+            yield (
+                f"use_proxy_protocol: whoever can reach {settings.address.text} can say which "
+                "address they come from; only the load balancer should"
+            )
     elif settings.insecure_server and not settings.trusted_proxies:
         yield "trusted_proxies: empty, so the log shows the load balancer in place of the client"
 

@@ -23,6 +23,7 @@ class Door:
     open: int = 3
     most: int = 10
     failed_handshakes: int = 2
+    refused_headers: int = 6
     paused: bool = False
 
 
@@ -114,6 +115,7 @@ class ObservingTests(SynchronousTestCase):
                 "upstream_opening": 0,
                 "upstream_waiting": 0,
                 "handshakes_failed": 2,
+                "headers_refused": 6,
                 "log_lines_dropped": 1,
                 "decision_hits": 0,
                 "decision_misses": 0,

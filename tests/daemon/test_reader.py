@@ -109,11 +109,9 @@ class OutcomeTests(ReaderCase):
             services="proxy",
             shared_secret=SHARED_SECRET,
             authorize_service_url="https://a",
-            use_proxy_protocol=True,
         )
         self.assertEqual(read.outcome, REFUSED)
         self.assertIn("services: not yet: proxy; want all", read.problems)
-        self.assertIn("use_proxy_protocol: not yet; see trusted_proxies", read.problems)
         read, _ = self.read(grpc_address="127.0.0.1:5443")
         self.assertIn("grpc_address: not yet", read.problems)
 

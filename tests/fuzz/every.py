@@ -14,6 +14,7 @@ NAMES = (
     "tokens",
     "urls",
     "callback",
+    "proxy_header",
 )
 
 

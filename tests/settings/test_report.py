@@ -143,6 +143,13 @@ class ReportTests(SynchronousTestCase):
             ],
         )
 
+    def test_addresses_by_hearsay(self) -> None:
+        """PROXY headers from everybody are pointed at; from listed ones they are not."""
+        told = "use_proxy_protocol: whoever can reach :443 can say which address they come from"
+        self.assertIn(told, str(self.report(use_proxy_protocol=True)[0]))
+        listed = self.report(use_proxy_protocol=True, trusted_proxies=["192.0.2.10"])
+        self.assertNotIn("use_proxy_protocol", str(listed))
+
     def test_metrics_for_everybody(self) -> None:
         """Metrics that others than this machine can read are pointed at."""
         for address in (":9090", "0.0.0.0:9090", "10.0.0.1:9090", "metrics.example.com:9090"):
