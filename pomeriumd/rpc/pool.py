@@ -35,6 +35,15 @@ MOST = 1_000
 """Questions in flight. Beyond them waiting is longer than the answer is of use: at 250 ms each,
 a thousand are 4,000 a second, which is more than one process asks."""
 
+OK = "ok"
+"""What is counted where a replica answered."""
+
+TOLD_APART = 512
+"""Addresses and outcomes that are counted by themselves; where addresses come and go for years,
+the later ones share one."""
+
+OTHER = "other"
+
 PROBE_SECONDS = 1.0
 """For the answer of an ejected replica that is asked for its health."""
 
@@ -65,10 +74,17 @@ class Counters:
 
     calls: Counter[str] = attrs.Factory(Counter)
     """Questions by their end: ``ok``, ``undecided``, ``full``, ``cancelled``."""
-    attempts: Counter[str] = attrs.Factory(Counter)
-    """What replicas were asked, by ``ok`` or the kind of the failure."""
+    attempts: Counter[tuple[str, str]] = attrs.Factory(Counter)
+    """What replicas were asked: by address, and ``ok`` or the kind of the failure."""
     ejections: int = 0
     in_flight: int = 0
+
+    def attempted(self, address: str, outcome: str) -> None:
+        """Count what became of asking a replica."""
+        key = address, outcome
+        if key not in self.attempts and len(self.attempts) >= TOLD_APART:
+            key = OTHER, outcome
+        self.attempts[key] += 1
 
 
 def _nothing() -> None:
@@ -279,14 +295,14 @@ class Pool:
 
     def answered(self, replica: Replica) -> None:
         """Learn that a replica answered."""
-        self.counters.attempts["ok"] += 1
+        self.counters.attempted(replica.text, OK)
         self._picker.answered(replica, self._clock.seconds())
         if replica.state is State.EJECTED:
             self._settle(replica)
 
     def failed(self, replica: Replica, failed: Failed, began: float) -> None:
         """Learn that a replica did not answer what it was asked at ``began``."""
-        self.counters.attempts[failed.kind.value] += 1
+        self.counters.attempted(replica.text, failed.kind.value)
         now = self._clock.seconds()
         if failed.kind is Kind.LATE:
             ejected = self._picker.late(replica, began, now)

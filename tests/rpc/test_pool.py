@@ -16,7 +16,7 @@ from pomeriumd.errors import Undecided
 from pomeriumd.rpc.endpoint import Endpoint
 from pomeriumd.rpc.failures import NOT_SERVING, Failed, Kind, clock_off
 from pomeriumd.rpc.line import Ear, Metadata, Security
-from pomeriumd.rpc.pool import MOST, Options, Pool
+from pomeriumd.rpc.pool import MOST, TOLD_APART, Counters, Options, Pool
 from pomeriumd.settings.values import Origin
 from tests.support.logged import Logged
 
@@ -321,7 +321,18 @@ class CheckTests(PoolCase):
         self.only()[1].done(BROKEN)
         self.only()[1].done(VERDICT)
         counters = self.pool.counters
-        self.assertEqual((counters.calls, counters.attempts), ({"ok": 1}, {"broken": 1, "ok": 1}))
+        self.assertEqual(counters.calls, {"ok": 1})
+        self.assertEqual(
+            sorted(outcome for _, outcome in counters.attempts.elements()), ["broken", "ok"]
+        )
+
+    def test_counts_are_bounded(self) -> None:
+        """Where addresses come and go for years, the later ones are counted together."""
+        counters = Counters()
+        for number in range(2 * TOLD_APART):
+            counters.attempted(f"10.0.0.{number}:5443", "ok")
+        self.assertEqual(len(counters.attempts), TOLD_APART + 1)
+        self.assertEqual(counters.attempts.total(), 2 * TOLD_APART)
 
 
 class ReplicaTests(PoolCase):
