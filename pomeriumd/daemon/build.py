@@ -6,59 +6,45 @@ What fails, fails as a problem with its place, and the generation before it serv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.web.iweb import IAgent
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from pomeriumd.access.assertion import IdentityHeaders
-from pomeriumd.access.authorizer import LocalAuthorizer
-from pomeriumd.access.routes import Route, RouteTable
+from pomeriumd.access.authorizer import Authorizer, LocalAuthorizer
+from pomeriumd.access.routes import RouteTable
+from pomeriumd.answers.answer import Answer
+from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import Pages
-from pomeriumd.authenticate.renewal import Renewals
-from pomeriumd.authenticate.service import Authenticate, AuthenticateSite
-from pomeriumd.crypto.keys import KeyRing, OwnKeys, SharedKeys
+from pomeriumd.authorize.policies import Policies
+from pomeriumd.crypto.keys import KeyRing, Purpose, SharedKeys, ring
 from pomeriumd.crypto.signing import SigningKey
-from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.daemon.authorize_client import asked
+from pomeriumd.daemon.build_login import Login, login
+from pomeriumd.daemon.build_policies import building_policies, own_issuer
+from pomeriumd.daemon.build_routes import building_ways
+from pomeriumd.daemon.roots import roots_of
+from pomeriumd.daemon.world import World
+from pomeriumd.errors import NoRoute, Problem, SettingsError
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.contexts import CertificateStore
-from pomeriumd.net.peer import Peer, TLSPolicy
+from pomeriumd.net.peer import Peer
 from pomeriumd.net.server import Times
-from pomeriumd.net.upstreams import Connector
-from pomeriumd.oidc.provider import OIDCProvider
 from pomeriumd.pieces import Pieces
 from pomeriumd.proxy.client_address import TrustedProxies
-from pomeriumd.proxy.forward import Way
+from pomeriumd.proxy.decisions import Decisions, Memory
 from pomeriumd.proxy.generation import Generation
 from pomeriumd.proxy.logins import Logins
-from pomeriumd.proxy.outbound import Outbound
 from pomeriumd.proxy.own import OwnPages
 from pomeriumd.proxy.replies import Replies
-from pomeriumd.proxy.sessions import Memory, Sessions
+from pomeriumd.proxy.sessions import Memory as SessionMemory
+from pomeriumd.proxy.sessions import Sessions
+from pomeriumd.rpc.pool import Options
 from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.login import LoginSite
 from pomeriumd.session.standing import SessionLimits
-from pomeriumd.settings.model import RouteSettings, Secret, Settings
-from pomeriumd.settings.roles import needed
-
-FEW = 16
-"""Routes of one piece of the work."""
-
-
-@attrs.frozen(kw_only=True)
-class World:
-    """What a generation needs from outside, the same for all of them."""
-
-    agent: IAgent
-    """Reaches the identity provider."""
-    clock: IReactorTime
-    now: Callable[[], float]
-    """Seconds since the epoch."""
-    random: Callable[[int], bytes]
-    """Unpredictable bytes."""
-    connector: Connector
-    """Makes the endpoints that reach upstreams."""
+from pomeriumd.settings.model import Settings
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -73,8 +59,14 @@ class Built:
     times: Times
     endpoints: Mapping[Peer, IStreamClientEndpoint] = attrs.field(repr=False)
     """Of all its peers."""
-    provider: OIDCProvider
-    renewals: Renewals
+    login: Login | None
+    """Where authenticate is one of the services."""
+    asked: Options | None = attrs.field(repr=False)
+    """Who decides elsewhere; None where nobody has to."""
+    policies: Policies | None = attrs.field(repr=False)
+    """What proxies elsewhere are answered by; None where they cannot ask."""
+    grpc_keys: KeyRing = attrs.field(repr=False)
+    """By which proxies and authorize know each other."""
 
 
 def building(
@@ -97,27 +89,24 @@ def building(
     Raises:
         SettingsError: something that only building finds, with its place.
     """
-    roots = _roots(shared_secret, settings.shared_secret_previous)
+    roots = roots_of(shared_secret, settings.shared_secret_previous)
     shared = SharedKeys.derived(roots)
-    cookie_secret = needed(settings.cookie_secret, "cookie_secret")
-    own_keys = OwnKeys.derived(_roots(cookie_secret.reveal(), settings.cookie_secret_previous))
-    sign_in = needed(settings.authenticate_service_url, "authenticate_service_url")
     shape = _shape(settings)
-    session_limits = SessionLimits(
-        expire=settings.cookie_expire,
-        idle=settings.session_idle,
-        recheck=settings.session_recheck,
-        recheck_max=settings.session_recheck_max,
-    )
-    provider, renewals = _provider(settings, world, before)
+    session_limits = _limits(settings)
     yield
     store = yield from _store(settings, world.now(), before)
-    made = yield from _routes(settings, provider.identity_issuer, world, before)
+    made = yield from building_ways(
+        settings,
+        own_issuer(settings),
+        world.connector,
+        {} if before is None else before.endpoints,
+    )
     routes = yield from RouteTable.building(tuple(made.ways))
-    authenticate_origin = sign_in.text
     pages = Pages()
+    trusted = TrustedProxies(settings.trusted_proxies)
     identity = _identity(settings, roots)
     yield
+    authenticate_origin = _authenticate_origin(settings)
     sessions = Sessions(
         keys=shared.route_session,
         issuer=authenticate_origin,
@@ -131,28 +120,25 @@ def building(
         origins=made.origins,
         random=world.random,
     )
-    authenticate = Authenticate(
-        site=AuthenticateSite(
-            origin=authenticate_origin,
-            callback_path=settings.authenticate_callback_path,
-            shape=shape,
-            limits=session_limits,
-            groups_named=frozenset(made.groups),
-        ),
-        shared_keys=shared,
-        own_keys=own_keys,
-        provider=provider,
-        renewals=renewals,
-        pages=pages,
-        now=world.now,
-        random=world.random,
-        origin_known=routes.origin_known,
-        forget=sessions.memory.signed_out.add,
-    )
+    signing_in = None
+    if settings.runs("authenticate"):
+        signing_in = login(
+            settings,
+            shared,
+            shape,
+            session_limits,
+            pages,
+            sessions.memory.signed_out.add,
+            world,
+            None if before is None else before.login,
+        )
+        yield
+    options = asked(settings, roots)
+    policies = yield from building_policies(settings, shared.route_session, session_limits)
     generation = Generation(
         routes=routes,
         ways=made.ways,
-        authorizer=LocalAuthorizer(),
+        authorizer=authorizer(settings, options, policies, world, before),
         sessions=sessions,
         logins=logins,
         identity=identity,
@@ -163,15 +149,17 @@ def building(
             pages=pages,
             csrf_keys=shared.csrf,
             recheck_minutes=round(settings.session_recheck_max / 60),
+            trusted=trusted,
+            problems=world.problems,
             now=world.now,
         ),
-        trusted=TrustedProxies(settings.trusted_proxies),
+        trusted=trusted,
         replies=Replies(
             pages=pages,
             headers=tuple((n.lower().encode(), v.encode()) for n, v in settings.headers),
         ),
-        authenticate=authenticate.answer,
-        authenticate_host=sign_in.host.encode("ascii"),
+        authenticate=_no_authenticate if signing_in is None else signing_in.service.answer,
+        authenticate_host=None if signing_in is None else _authenticate_host(settings),
         small_body=limits.small_body,
     )
     return Built(
@@ -180,8 +168,10 @@ def building(
         store=store,
         times=times(settings),
         endpoints=made.endpoints,
-        provider=provider,
-        renewals=renewals,
+        login=signing_in,
+        asked=options,
+        policies=policies,
+        grpc_keys=ring(roots, Purpose.GRPC),
     )
 
 
@@ -196,70 +186,62 @@ def times(settings: Settings) -> Times:
     )
 
 
-def peer(route: RouteSettings) -> Peer:
-    """Return where a route's connections go, and what is asked of them."""
-    if route.to.scheme != "https":
-        return Peer(host=route.to.host, port=route.to.port)
-    key = route.tls_client_key
-    return Peer(
-        host=route.to.host,
-        port=route.to.port,
-        tls=TLSPolicy(
-            server_name=route.tls_server_name or route.to.host,
-            custom_ca=route.tls_custom_ca,
-            client_cert=route.tls_client_cert,
-            client_key=None if key is None else key.reveal(),
-            skip_verify=route.tls_skip_verify,
-        ),
+def authorizer(
+    settings: Settings,
+    options: Options | None,
+    policies: Policies | None,
+    world: World,
+    before: Built | None,
+) -> Authorizer:
+    """
+    Return who decides: each route's own policy, or a service elsewhere.
+
+    What that has decided is remembered for as long as it is the same service.
+    """
+    if options is None:
+        return LocalAuthorizer()
+    memory = Memory()
+    known = None if before is None else before.generation.authorizer
+    if isinstance(known, Decisions) and before is not None and before.asked is not None:
+        same = (before.asked.urls, before.asked.keys) == (options.urls, options.keys)
+        memory = known.memory if same else Memory(counts=known.memory.counts)
+    return Decisions(
+        remote=world.authorize,
+        clock=world.clock,
+        now=world.now,
+        max_age=settings.decision_max_age,
+        generation="" if policies is None else policies.digest,
+        memory=memory,
     )
 
 
-@attrs.define(eq=False)
-class _Made:
-    """What one pass over the routes makes; the mappings are by what their names say."""
-
-    ways: dict[Route, Way] = attrs.Factory(dict)
-    """In the order of the file."""
-    endpoints: dict[Peer, IStreamClientEndpoint] = attrs.Factory(dict)
-    audiences: dict[bytes, str] = attrs.Factory(dict)
-    """Canonical host to ``host:port``; of two routes of one host the first says the port."""
-    origins: dict[bytes, str] = attrs.Factory(dict)
-    groups: set[str] = attrs.Factory(set)
+def _limits(settings: Settings) -> SessionLimits:
+    return SessionLimits(
+        expire=settings.cookie_expire,
+        idle=settings.session_idle,
+        recheck=settings.session_recheck,
+        recheck_max=settings.session_recheck_max,
+    )
 
 
-def _routes(
-    settings: Settings, issuer: str | None, world: World, before: Built | None
-) -> Pieces[_Made]:
-    made = _Made()
-    reached: Mapping[Peer, IStreamClientEndpoint] = {} if before is None else before.endpoints
-    forever = float("inf")
-    for count, route in enumerate(settings.routes):
-        if not count % FEW:
-            yield
-        there = peer(route)
-        endpoint = made.endpoints.get(there) or reached.get(there)
-        if endpoint is None:
-            endpoint = world.connector(there, route.place)
-            if there.tls is not None:
-                yield  # a context may have been made for it
-        made.endpoints[there] = endpoint
-        timeout = settings.default_upstream_timeout if route.timeout is None else route.timeout
-        made.ways[Route.of(route, issuer)] = Way(
-            outbound=Outbound(route, settings.headers, settings.cookie_name),
-            peer=there,
-            endpoint=endpoint,
-            timeout=timeout or forever,
-            stall=settings.timeout_idle,
-        )
-        host = route.from_.host.encode("ascii")
-        made.audiences.setdefault(host, route.from_.audience)
-        made.origins.setdefault(host, route.from_.text)
-        made.groups.update(route.allowed_groups)
-    return made
+def _authenticate_origin(settings: Settings) -> str:
+    """Return who issues the sessions here; authorize for clusters alone has one for each."""
+    url = settings.authenticate_service_url
+    return "" if url is None else url.text
+
+
+def _authenticate_host(settings: Settings) -> bytes | None:
+    url = settings.authenticate_service_url
+    return None if url is None else url.host.encode("ascii")
+
+
+async def _no_authenticate(_: Call) -> Answer:
+    """Answer for authenticate where it is none of the services."""
+    raise NoRoute("authenticate does not run here")
 
 
 def _store(settings: Settings, now: float, before: Built | None) -> Pieces[CertificateStore | None]:
-    if settings.insecure_server:
+    if not settings.https:
         return None
     if (
         before is not None
@@ -281,7 +263,7 @@ def _shape(settings: Settings) -> CookieShape:
     )
 
 
-def _memory(keys: KeyRing, issuer: str, before: Built | None) -> Memory:
+def _memory(keys: KeyRing, issuer: str, before: Built | None) -> SessionMemory:
     """
     Return where verified sessions are remembered: the present place, while it is right.
 
@@ -289,57 +271,11 @@ def _memory(keys: KeyRing, issuer: str, before: Built | None) -> Memory:
     memory, a reload would make it judge by the one that the stream began with.
     """
     if before is None:
-        return Memory()
+        return SessionMemory()
     sessions = before.generation.sessions
     if (sessions.keys, sessions.issuer) == (keys, issuer):
         return sessions.memory
-    return Memory(signed_out=sessions.memory.signed_out)
-
-
-def _provider(
-    settings: Settings, world: World, before: Built | None
-) -> tuple[OIDCProvider, Renewals]:
-    """
-    Return the provider and the renewals there; those of before where that is the same one.
-
-    What it is known to say lives on with them, so that a reload while it is down harms
-    nobody, and a refresh token that is on its way is not used a second time.
-    """
-    if before is not None and _of_provider(before.settings) == _of_provider(settings):
-        return before.provider, before.renewals
-    provider = OIDCProvider(
-        kind=needed(settings.idp_provider, "idp_provider"),
-        issuer=settings.idp_provider_url,
-        client_id=needed(settings.idp_client_id, "idp_client_id"),
-        client_secret=needed(settings.idp_client_secret, "idp_client_secret"),
-        scopes=settings.idp_scopes,
-        request_params=settings.idp_request_params,
-        algorithms=settings.idp_signing_algorithms,
-        agent=world.agent,
-        clock=world.clock,
-        now=world.now,
-        random=world.random,
-        state_dir=settings.state_dir,
-    )
-    return provider, Renewals(provider=provider, now=world.now)
-
-
-def _of_provider(settings: Settings) -> tuple[object, ...]:
-    return (
-        settings.idp_provider,
-        settings.idp_provider_url,
-        settings.idp_client_id,
-        settings.idp_client_secret,
-        settings.idp_scopes,
-        settings.idp_request_params,
-        settings.idp_signing_algorithms,
-        settings.state_dir,
-    )
-
-
-def _roots(present: bytes, previous: Secret | None) -> tuple[bytes, ...]:
-    """Return the secret that signs and seals, then the one that only verifies and opens."""
-    return (present,) if previous is None else (present, previous.reveal())
+    return SessionMemory(signed_out=sessions.memory.signed_out)
 
 
 def _identity(settings: Settings, roots: Sequence[bytes]) -> IdentityHeaders:

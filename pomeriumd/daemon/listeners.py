@@ -169,10 +169,13 @@ class Sockets(Service):
     Args:
         settings: that say the first ones.
         given: finds what systemd gave us.
+        shares_grpc: a worker is going to bind ``grpc_address``, which is tried here, where it
+            can still be said in time.
     """
 
     _settings: Settings
     _given: Callable[[], ListenFDs] = from_systemd
+    _shares_grpc: bool = False
     by_name: dict[str, Listener] = attrs.field(factory=dict, init=False)
     _log = Logger()
 
@@ -191,6 +194,8 @@ class Sockets(Service):
                 self.by_name[name] = (
                     bound(name, address) if made is None else Listener(name, made, SYSTEMD, address)
                 )
+            if self._shares_grpc and self._settings.grpc_address is not None:
+                bound("grpc_address", self._settings.grpc_address).close()
         except CannotBind as error:
             self._log.critical("{problem}", problem=str(error))
             sys.exit(f"pomeriumd: {error}")

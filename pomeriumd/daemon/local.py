@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
-from pomeriumd.daemon.listeners import Listener
+from pomeriumd.daemon.listeners import CannotBind, Listener
 from pomeriumd.daemon.servants import SERVING, STOPPING, Seat
 from pomeriumd.daemon.serving import Serving
 
@@ -23,10 +25,27 @@ class Local(Service):
     """Seconds since the epoch."""
     _since: float = 0.0
     _generation: int = 0
+    _log = Logger()
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind what grpc binds by itself.
+
+        Raises:
+            SystemExit: it cannot be had; the text says what to do.
+        """
+        super().privilegedStartService()
+        try:
+            self._serving.bind()
+        except CannotBind as error:
+            self._log.critical("{problem}", problem=str(error))
+            sys.exit(f"pomeriumd: {error}")
 
     def begin(self, number: int, content: int, listeners: Mapping[str, Listener]) -> Deferred[None]:
         """Accept from these sockets; the first generation is in force already."""
         del content
+        self._serving.begin()
+        self._serving.answer()
         self._since, self._generation = self._now(), number
         for listener in listeners.values():
             self._accept(listener)

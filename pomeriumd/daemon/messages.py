@@ -44,6 +44,13 @@ class Listen(Command):
     errors = {CannotServe: b"CANNOT_SERVE"}  # noqa: RUF012
 
 
+class Answer(Command):
+    """Answer proxies elsewhere that ask for decisions, if the settings say so."""
+
+    arguments = []  # noqa: RUF012
+    errors = {CannotServe: b"CANNOT_SERVE"}  # noqa: RUF012
+
+
 class SignedOut(Command):
     """A session was signed out: what it has open is to end. From a worker, and to the others."""
 

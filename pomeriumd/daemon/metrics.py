@@ -177,6 +177,18 @@ def _calls(metric: Described, numbers: Gathered) -> Iterator[Sample]:
             yield metric.sample((numbers.facts.services, *labels), count)
 
 
+def _answers(metric: Described, numbers: Gathered) -> Iterator[Sample]:
+    for labels, (count,) in numbers["grpc_server"].items():
+        if count:
+            yield metric.sample((numbers.facts.services, *labels), count)
+
+
+def _refusals(metric: Described, numbers: Gathered) -> Iterator[Sample]:
+    for labels, (count,) in numbers["grpc_refused"].items():
+        if count:
+            yield metric.sample(labels, count)
+
+
 def _requests(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     service = numbers.facts.services
     for (host, route, method, status), count in numbers.exchanges(1, 0, 2, 3).items():
@@ -318,6 +330,35 @@ METRICS: tuple[Described, ...] = (
         ("service", "host", "grpc_service", "grpc_method", "grpc_client_status"),
         "Calls of authorize services that have ended, by the replica's address and gRPC's status.",
         _calls,
+    ),
+    Described(
+        "grpc_server_requests_total",
+        "counter",
+        ("service", "grpc_service", "grpc_method", "grpc_server_status"),
+        "Calls of proxies and others that authorize has answered; a stream counts when it ends.",
+        _answers,
+    ),
+    Described(
+        "grpc_server_refused_total",
+        "counter",
+        ("reason",),
+        "Calls that were not admitted: no token (missing), one of another secret (secret) or kind"
+        " (kind), or one whose time is over or has not come (clock).",
+        _refusals,
+    ),
+    Described(
+        "grpc_server_unknown_routes_total",
+        "counter",
+        (),
+        "Questions of proxies about routes that are not configured here; they were denied.",
+        _worker("since", SINCE, "unknown_routes"),
+    ),
+    Described(
+        "grpc_server_watches",
+        "gauge",
+        (),
+        "Processes of proxies that listen for changes of the policies.",
+        _worker("now", NOW, "watches"),
     ),
     Described(
         "connections",

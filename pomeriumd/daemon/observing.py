@@ -59,6 +59,26 @@ class Calling(Protocol):
         """
 
 
+class Answering(Protocol):
+    """What is asked of whoever answers proxies elsewhere."""
+
+    @property
+    def answered(self) -> Mapping[Labels, int]:
+        """Return how many calls have ended, by service, method and gRPC's status."""
+
+    @property
+    def refused(self) -> Mapping[Labels, int]:
+        """Return how many of them were not admitted, by the reason."""
+
+    @property
+    def unknown(self) -> int:
+        """Return how many questions were about routes that were not configured here."""
+
+    @property
+    def watches(self) -> int:
+        """Return how many processes of proxies listen for changes."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class Observing(Service):
     """
@@ -73,6 +93,7 @@ class Observing(Service):
         lines: the log's.
         streams: says how many exchanges last.
         calling: calls services elsewhere; None where nobody does.
+        answering: answers proxies elsewhere; None where nobody does.
     """
 
     _tally: Tally
@@ -83,6 +104,7 @@ class Observing(Service):
     _lines: Lines
     _streams: Callable[[], int]
     calling: Calling | None = None
+    answering: Answering | None = None
     _next: IDelayedCall | None = attrs.field(default=None, init=False)
     _pools: Iterator[tuple[Peer, _Pool]] | None = attrs.field(default=None, init=False)
     _sums: dict[int, list[int]] = attrs.field(factory=dict, init=False)
@@ -118,6 +140,7 @@ class Observing(Service):
                 "accept_paused": port.paused,
                 "decisions_kept": kept,
                 "decisions_asked": asked,
+                "watches": 0 if self.answering is None else self.answering.watches,
                 **self._pooled,
             }
         )
@@ -129,10 +152,14 @@ class Observing(Service):
                 "decision_hits": counts.hits,
                 "decision_misses": counts.misses,
                 "undecided": counts.undecided,
+                "unknown_routes": 0 if self.answering is None else self.answering.unknown,
             }
         )
         if self.calling is not None:
-            self._tally.set_calls(self.calling.calls)
+            self._tally.set_calls("grpc_client", self.calling.calls)
+        if self.answering is not None:
+            self._tally.set_calls("grpc_server", self.answering.answered)
+            self._tally.set_calls("grpc_refused", self.answering.refused)
 
     def _decisions(self) -> tuple[int, int, Counts]:
         """Return how many are kept and asked for, and what was counted of them."""

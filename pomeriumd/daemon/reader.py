@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from pomeriumd.daemon import frames
-from pomeriumd.daemon.build import World, building
+from pomeriumd.daemon.build import building
 from pomeriumd.daemon.frames import BadFrames, Framed
 from pomeriumd.daemon.reading import ANSWER, COMPARED, CONTENT, GOOD, PRESENT, REFUSED, SAME, Read
 from pomeriumd.daemon.secret_file import shared_root
-from pomeriumd.daemon.unserved import refuse_unserved
+from pomeriumd.daemon.world import World
 from pomeriumd.errors import SettingsError
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.connect import Connectors
@@ -68,7 +68,6 @@ def read(
     try:
         if present is not None and (problems := needs_restart(present.settings, settings)):
             raise SettingsError(problems)  # noqa: TRY301  # one way out for all problems
-        refuse_unserved(settings)
         framed = Framed(
             settings=settings,
             digest=loaded.digest,

@@ -91,6 +91,7 @@ NOW = (
     "accept_paused",
     "decisions_kept",
     "decisions_asked",
+    "watches",
     *(f"upstream_{what}" for what in POOL),
 )
 """What a worker tells of its present state, in this order."""
@@ -102,6 +103,7 @@ SINCE = (
     "decision_hits",
     "decision_misses",
     "undecided",
+    "unknown_routes",
 )
 """What a worker has counted elsewhere, and writes down each second."""
 
@@ -145,6 +147,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "grpc_client": Family(
             ("host", "service", "method", "status"), size=1, most=CALLS, counts=True
         ),
+        "grpc_server": Family(("service", "method", "status"), size=1, most=128, counts=True),
+        "grpc_refused": Family(("reason",), size=1, most=8, counts=True),
         "since": Family((), len(SINCE), most=1, counts=True),
         "now": Family((), len(NOW), most=1, counts=False),
         "upstream": Family(("destination",), len(POOL), most=DESTINATIONS, counts=False),

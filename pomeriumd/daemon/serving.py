@@ -11,7 +11,7 @@ import gc
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -20,13 +20,15 @@ from twisted.logger import Logger
 
 from pomeriumd.daemon import frames
 from pomeriumd.daemon.access_log import AccessLog
+from pomeriumd.daemon.authorize_client import AuthorizeClient
+from pomeriumd.daemon.authorize_server import AuthorizeServer
 from pomeriumd.daemon.board import Board
-from pomeriumd.daemon.build import Built, World, building
+from pomeriumd.daemon.build import Built, building
 from pomeriumd.daemon.collector import leave_alone, left_alone
 from pomeriumd.daemon.descriptors import needed, provide, share
 from pomeriumd.daemon.frames import BadFrames, Framed
 from pomeriumd.daemon.front import Front
-from pomeriumd.daemon.listeners import MAIN
+from pomeriumd.daemon.listeners import MAIN, CannotBind
 from pomeriumd.daemon.logs import LineObserver
 from pomeriumd.daemon.messages import CannotServe
 from pomeriumd.daemon.observing import Observing
@@ -34,7 +36,8 @@ from pomeriumd.daemon.pieces import in_pieces
 from pomeriumd.daemon.servants import DRAIN_SECONDS
 from pomeriumd.daemon.sweep import Sweep
 from pomeriumd.daemon.tally import Tally
-from pomeriumd.errors import SettingsError
+from pomeriumd.daemon.world import World
+from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.connect import Connectors
 from pomeriumd.net.deadlines import Deadlines
@@ -50,7 +53,7 @@ from pomeriumd.proxy.path import Edge
 
 
 def world_of(reactor: Any) -> World:
-    """Return what generations need from outside."""
+    """Return what generations need from outside; nobody elsewhere is asked for decisions."""
     return World(
         agent=provider_agent(reactor, HTTPSPolicy()),
         clock=reactor,
@@ -83,6 +86,9 @@ class Serving:
     _world: World = attrs.field(init=False)
     _limits: Limits = attrs.field(factory=Limits, init=False)
     _deadlines: Deadlines = attrs.field(init=False)
+    authorize: AuthorizeClient = attrs.field(init=False)
+    """Decides elsewhere, where it has to."""
+    _answering: AuthorizeServer = attrs.field(init=False)
     _access: AccessLog = attrs.field(init=False)
     _upstreams: Upstreams = attrs.field(init=False)
     _front: Front | None = attrs.field(default=None, init=False)
@@ -98,7 +104,11 @@ class Serving:
         reactor = self._reactor
         reactor.installNameResolver(resolver(reactor))
         self._deadlines = Deadlines(reactor)
-        self._world = world_of(reactor)
+        self.authorize = AuthorizeClient(reactor, time.time)  # noqa: TID251  # as above
+        self._answering = AuthorizeServer(reactor, time.time)  # noqa: TID251  # as above
+        self._world = attrs.evolve(
+            world_of(reactor), authorize=self.authorize, problems=self._problems
+        )
         self._access = self._observer.access_log(reactor)
         self._upstreams = Upstreams(self._limits, self._deadlines, reactor)
 
@@ -157,6 +167,8 @@ class Serving:
             port.allow(share(settings.max_connections, self._workers))
         each = share(settings.upstream_max_connections, self._workers)
         self._rest(self._upstreams.keep(built.endpoints.keys(), each))
+        self.authorize.take(built.asked)
+        self._answering.take(built)
         self._observer.set_level(settings.log_level)
         clients = share(settings.max_connections, self._workers)
         provide(needed(clients, each, built.endpoints.keys()))
@@ -225,6 +237,40 @@ class Serving:
             before.doRead()
             before.stopListening()
 
+    # Other services
+
+    def begin(self) -> None:
+        """Ask whoever decides elsewhere from now on; after this the process must not fork."""
+        self.authorize.begin()
+
+    def bind(self) -> None:
+        """
+        Bind what proxies elsewhere ask at, if there is to be such a thing.
+
+        Raises:
+            CannotBind: it cannot be had.
+        """
+        if self._front is not None and not self._answering.bound:
+            self._answering.bind(self._front.built.settings)
+
+    def answer(self) -> None:
+        """
+        Answer proxies elsewhere from now on, if there is to be such a thing.
+
+        Raises:
+            CannotServe: the address cannot be had.
+        """
+        if self._front is None:
+            raise CannotServe("no generation serves yet")
+        try:
+            self.bind()
+        except CannotBind as error:
+            raise CannotServe(str(error)) from error
+        self._answering.begin(self._front.built)
+
+    def _problems(self) -> Sequence[Problem]:
+        return (*self.authorize.problems, *self._answering.problems)
+
     def _begin_sweeps(self, front: Front) -> None:
         """Decide streams again from now on, and free old generations: also in reserve."""
         if self._sweep is None:
@@ -244,6 +290,8 @@ class Serving:
             upstreams=self._upstreams,
             lines=self._observer.lines,
             streams=self._streams,
+            calling=self.authorize,
+            answering=self._answering,
         )
         self._observing.startService()
 
@@ -264,6 +312,7 @@ class Serving:
             self._log.info("stopping: {count} connections to drain", count=len(front.connections))
         if self._board is not None:
             self._board.leaves()
+        answered = Deferred.fromCoroutine(self._answering.stop(seconds))
         for port in self._ports.values():
             stopping = port.stopListening()
             if stopping is not None:
@@ -271,6 +320,8 @@ class Serving:
         if front is not None:
             await front.drain(self._reactor, seconds)
             front.tell_all()
+        await answered
+        await self.authorize.stop()
         self._upstreams.close()
         for part in (self._sweep, self._observing):
             if part is not None:

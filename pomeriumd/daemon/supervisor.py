@@ -40,7 +40,16 @@ from pomeriumd.daemon.follower import (
     SignedOutAt,
 )
 from pomeriumd.daemon.listeners import Listener
-from pomeriumd.daemon.messages import CannotServe, Discard, Drain, Ping, Prepare, Serve, SignedOut
+from pomeriumd.daemon.messages import (
+    Answer,
+    CannotServe,
+    Discard,
+    Drain,
+    Ping,
+    Prepare,
+    Serve,
+    SignedOut,
+)
 from pomeriumd.daemon.servants import (
     DRAIN_SECONDS,
     RESERVE,
@@ -66,6 +75,13 @@ LEISURE_SECONDS = 2.0
 
 LEISURELY_SECONDS = 3600.0
 """For the start of one: where all processors are busy it gets a three-hundredth of one."""
+
+ANSWERS = 0
+"""The seat whose worker proxies elsewhere ask, if they may: grpc binds a port by itself, and one
+port has room for one process."""
+
+ANSWER_SECONDS = 5.0
+"""Before that port is tried again."""
 
 SILENT, NOT_STARTED = "silent", "not started"
 USUAL = (SILENT, NOT_STARTED, ENDED_WELL, "killed by SIGKILL", "killed by SIGSEGV")
@@ -161,6 +177,7 @@ class Supervisor(Service):
     would miss the first of each."""
     _force: InForce = attrs.field(factory=InForce, init=False)
     _pings: LoopingCall = attrs.field(init=False)
+    _answer_again: IDelayedCall | None = attrs.field(default=None, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
     _all_serve: Deferred[None] = attrs.field(factory=Deferred, init=False)
     _all_ended: Deferred[None] | None = attrs.field(default=None, init=False)
@@ -237,9 +254,28 @@ class Supervisor(Service):
                 now="serves" if place.is_seat else "is ready",
                 pid=worker.process.pid,
             )
+            if place.number == ANSWERS:
+                self._have_answered(worker)
             if not self._all_serve.called and all(p.state == SERVING for p in self._seats):
                 self._rests(self._reserve)
                 self._all_serve.callback(None)
+
+    def _have_answered(self, worker: Follower) -> None:
+        """Have proxies elsewhere answered; one that cannot have the port serves its users on."""
+        self._answer_again = None
+
+        def cannot(failure: Failure) -> None:
+            if failure.check(*GONE) is not None or self._stopping:
+                return
+            self._log.error(
+                "proxies elsewhere are not answered: {why}; tries again in {seconds:g} s",
+                why=failure.getErrorMessage(),
+                seconds=ANSWER_SECONDS,
+            )
+            self._answer_again = self._clock.callLater(ANSWER_SECONDS, self._have_answered, worker)
+
+        if self._seats[ANSWERS].worker is worker:
+            worker.ask(SERVE_SECONDS, Answer).addErrback(cannot)
 
     async def _follows(self, worker: Follower, *, leisurely: bool = False) -> bool:
         """Have a worker catch up; one that cannot is replaced."""
@@ -407,6 +443,8 @@ class Supervisor(Service):
         self._stopping = True
         if self._pings.running:
             self._pings.stop()
+        if self._answer_again is not None:
+            self._answer_again.cancel()
         for place in self._places:
             if place.next_start is not None:
                 place.next_start.cancel()

@@ -135,16 +135,17 @@ class Tally:
         """Write down what was counted elsewhere: a number for each of SINCE."""
         self._write(self._places["since", ()], (numbers[name] for name in SINCE))
 
-    def set_calls(self, calls: Mapping[Labels, int]) -> None:
+    def set_calls(self, family: str, calls: Mapping[Labels, int]) -> None:
         """
-        Write down how many calls of other services have ended since the process began.
+        Write down how many calls there have been since the process began.
 
         Args:
-            calls: by the labels of "grpc_client".
+            family: "grpc_client", "grpc_server" or "grpc_refused".
+            calls: by its labels.
         """
         sums: Counter[int] = Counter()
         for labels, count in calls.items():
-            sums[self._place("grpc_client", labels)] += count
+            sums[self._place(family, labels)] += count
         for place, count in sums.items():
             self._values[place] = count
 

@@ -40,12 +40,12 @@ from pomeriumd.daemon.serving import Serving, world_of
 from pomeriumd.daemon.spawning import Spawning
 from pomeriumd.daemon.supervisor import Supervisor
 from pomeriumd.daemon.tally import Tally
-from pomeriumd.daemon.unserved import refuse_unserved
 from pomeriumd.daemon.warned import warn_of
 from pomeriumd.daemon.watch import Watch
 from pomeriumd.http.limits import Limits
 from pomeriumd.pieces import finish
 from pomeriumd.settings.model import Secret, Settings
+from pomeriumd.settings.roles import AUTHORIZE, PROXY
 
 
 class Root(MultiService):
@@ -114,8 +114,8 @@ def tree(
     settings = first.settings
     observer = observer_for(twistd, level=settings.log_level, debug=settings.pomerium_debug)
     ledger = Ledger()
-    sockets = Sockets(settings)
     count = workers(settings)
+    sockets = Sockets(settings, shares_grpc=count > 1)
     servants: Local | Supervisor = (
         _alone(first, observer, ledger, reactor)
         if count == 1
@@ -185,9 +185,8 @@ def first_of(settings: Settings, digest: str, twistd: Mapping[str, Any]) -> Fram
         twistd: its own options.
 
     Raises:
-        SettingsError: it can be neither read nor made, or the settings say what is not there yet.
+        SettingsError: it can be neither read nor made.
     """
-    refuse_unserved(settings)
     kept = None
     if settings.shared_secret is None:
         kept = Secret(shared_root(settings, secrets.token_bytes, Owner.told(twistd)))
@@ -195,8 +194,16 @@ def first_of(settings: Settings, digest: str, twistd: Mapping[str, Any]) -> Fram
 
 
 def workers(settings: Settings) -> int:
-    """Return how many processes serve: as many as there are processors for us, unless told."""
-    return settings.workers or len(os.sched_getaffinity(0))
+    """
+    Return how many processes serve.
+
+    Where there is a proxy it is as many as there are processors for us, unless told. Authorize
+    alone is one, whatever is told: grpc binds its port by itself, and shares it with nobody.
+    """
+    if settings.services == (AUTHORIZE,):
+        return 1
+    usual = len(os.sched_getaffinity(0)) if settings.runs(PROXY) else 1
+    return settings.workers or usual
 
 
 def _alone(first: Framed, observer: LineObserver, ledger: Ledger, reactor: Any) -> Local:

@@ -27,7 +27,16 @@ from twisted.python.failure import Failure
 
 from pomeriumd.daemon.lines import Descriptor
 from pomeriumd.daemon.logs import LineObserver
-from pomeriumd.daemon.messages import Discard, Drain, Listen, Ping, Prepare, Serve, SignedOut
+from pomeriumd.daemon.messages import (
+    Answer,
+    Discard,
+    Drain,
+    Listen,
+    Ping,
+    Prepare,
+    Serve,
+    SignedOut,
+)
 from pomeriumd.daemon.reactor import install
 from pomeriumd.daemon.servants import DRAIN_SECONDS
 from pomeriumd.daemon.worker_process import BOARD, LINK, NUMBERS
@@ -98,6 +107,12 @@ class Servant(AMP):
     def listen(self, name: str, socket: int) -> Nothing:
         """Accept from a socket."""
         self._serving.listen(name, socket)
+        return {}
+
+    @Answer.responder
+    def answer(self) -> Nothing:
+        """Answer proxies elsewhere."""
+        self._serving.answer()
         return {}
 
     @SignedOut.responder
@@ -174,6 +189,7 @@ def main() -> None:
         workers=options.workers,
         board=Board(BOARD, options.number),
     )
+    serving.begin()
     end = End(reactor)
     servant = Servant(serving, end)
     serving.tell_signed_out = servant.tell

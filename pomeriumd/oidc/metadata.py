@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 import attrs
 
 from pomeriumd.errors import ProviderError
-from pomeriumd.oidc.kinds import TENANT, Kind
+from pomeriumd.oidc.kinds import KINDS, TENANT, Kind, issuer_of
 
 MAX_URL = 2_048
 """Characters of an endpoint's URL."""
@@ -166,6 +166,19 @@ def serves_tenants(issuer: str, kind: Kind) -> bool:
     """Return whether an issuer of the settings stands for many tenants'."""
     _, _, path = urlsplit(issuer).path.partition("/")
     return kind.many_tenants and path.partition("/")[0] in _MANY_TENANTS
+
+
+def identity_issuer(kind: str, configured: str | None) -> str | None:
+    """
+    Return the issuer of every Identity from a provider; None where each tenant has its own.
+
+    Args:
+        kind: ``idp_provider``.
+        configured: ``idp_provider_url``.
+    """
+    rules = KINDS[kind]
+    issuer = issuer_of(rules, configured)
+    return None if issuer is None or serves_tenants(issuer, rules) else issuer
 
 
 def _acceptable(issuer: str, kind: Kind) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ class Generation:
     trusted: TrustedProxies
     replies: Replies
     authenticate: Callable[[Call], Awaitable[Answer]]
-    authenticate_host: bytes
+    authenticate_host: bytes | None
+    """None where authenticate is none of the services here."""
     small_body: int
     """Bytes that a page of ours takes."""

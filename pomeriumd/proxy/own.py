@@ -7,7 +7,8 @@ judged by its exact path: nothing is decided on a substring of a URL (CVE-2023-3
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import ClassVar
 
 import attrs
@@ -18,11 +19,12 @@ from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import CSRF_FIELD, ICON, STYLESHEET, Pages
 from pomeriumd.crypto.keys import KeyRing
-from pomeriumd.errors import BadToken, MethodNotAllowed, NoRoute, Unauthenticated
+from pomeriumd.errors import BadToken, MethodNotAllowed, NoRoute, Problem, Unauthenticated
 from pomeriumd.http.cookies import cookies
 from pomeriumd.http.events import Request
 from pomeriumd.http.negotiate import is_navigation
 from pomeriumd.http.query import parameters
+from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.logins import Logins, redirect
 from pomeriumd.proxy.sessions import Sessions
 from pomeriumd.session.csrf import csrf_token, csrf_valid
@@ -65,6 +67,8 @@ class OwnPages:
     Args:
         csrf_keys: of the forms on route hosts.
         recheck_minutes: how long another host may go on after a sign-out.
+        trusted: proxies in front, who may know more of our health than a stranger.
+        problems: says what is wrong at this moment.
         now: seconds since the epoch.
     """
 
@@ -74,6 +78,8 @@ class OwnPages:
     pages: Pages
     csrf_keys: KeyRing = attrs.field(repr=False)
     recheck_minutes: int
+    trusted: TrustedProxies
+    problems: Callable[[], Sequence[Problem]] = tuple
     now: Callable[[], float]
 
     def everywhere(self, request: Request) -> bool:
@@ -102,6 +108,24 @@ class OwnPages:
             allow = b", ".join(methods).decode("ascii")
             raise MethodNotAllowed("page of ours does not take this method", allow)
         return page(self, call)
+
+    def _health(self, call: Call) -> Answer:
+        """
+        Say that this process serves; to insiders also what is wrong, and what to change.
+
+        Strangers are not told which hosts there are behind us.
+        """
+        asked = parameters(call.request.query).get("verbose") is not None
+        if not asked or not self._is_insider(call.client):
+            return self.pages.plain(200, "OK")
+        problems = [f"- {problem}" for problem in self.problems()]
+        return self.pages.plain(200, "\n".join(["OK", *(problems or ["nothing is wrong"]), ""]))
+
+    def _is_insider(self, client: str) -> bool:
+        try:
+            return ip_address(client).is_loopback or self.trusted.trusts(client)
+        except ValueError:
+            return False
 
     def _jwks(self, call: Call) -> Answer:
         fields = (
@@ -229,7 +253,7 @@ class OwnPages:
             READ,
             lambda own, _: own.pages.plain(200, f"pomeriumd/{pomeriumd.__version__}\n"),
         ),
-        b"/healthz": (READ, lambda own, _: own.pages.plain(200, "OK")),
+        b"/healthz": (READ, _health),
         b"/robots.txt": (READ, lambda own, _: own.pages.plain(200, NO_ROBOTS)),
         STYLESHEET.encode("ascii"): (READ, lambda own, call: own.pages.stylesheet(call)),
         ICON.encode("ascii"): (READ, lambda own, call: own.pages.icon(call)),

@@ -17,12 +17,10 @@ from tests.support.laws import examples
 
 ROUTES = [compiled(f"app{number}.example.com") for number in range(3)]
 NUMBERS = {
+    **dict.fromkeys(NOW, 0.0),
     "connections": 2.0,
     "connections_limit": 10.0,
-    "streams": 0.0,
     "sessions": 1.0,
-    "accept_paused": 0.0,
-    **{name: 0 for name in NOW if name.startswith("upstream_")},
 }
 
 

@@ -38,7 +38,10 @@ def busy() -> Tally:
     tally.count_cut("denied")
     tally.set_now(dict.fromkeys(NOW, 3))
     tally.set_since(dict.fromkeys(SINCE, 4))
-    tally.set_calls({("10.0.0.9:443", "pomerium.authorize.v1.Authorize", "Check", "OK"): 7})
+    check = ("pomerium.authorize.v1.Authorize", "Check", "OK")
+    tally.set_calls("grpc_client", {("10.0.0.9:443", *check): 7})
+    tally.set_calls("grpc_server", {check: 8})
+    tally.set_calls("grpc_refused", {("secret",): 9})
     tally.set_upstreams({tally.upstream("10.0.0.1:8080"): [1, 2, 3, 4]})
     return tally
 

@@ -110,6 +110,7 @@ class ObservingTests(SynchronousTestCase):
                 "accept_paused": 1,
                 "decisions_kept": 0,
                 "decisions_asked": 0,
+                "watches": 0,
                 "upstream_idle": 0,
                 "upstream_busy": 1,
                 "upstream_opening": 0,
@@ -120,6 +121,7 @@ class ObservingTests(SynchronousTestCase):
                 "decision_hits": 0,
                 "decision_misses": 0,
                 "undecided": 0,
+                "unknown_routes": 0,
             },
         )
 

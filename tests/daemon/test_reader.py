@@ -10,9 +10,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon import reader
-from pomeriumd.daemon.build import World
 from pomeriumd.daemon.frames import Framed
 from pomeriumd.daemon.reading import GOOD, REFUSED, SAME, Read
+from pomeriumd.daemon.world import World
 from pomeriumd.net.connect import Connectors
 from pomeriumd.net.verify import HTTPSPolicy
 from pomeriumd.oidc.agent import provider_agent
@@ -102,18 +102,6 @@ class OutcomeTests(ReaderCase):
                 "route https://wiki.example.com changed: allow_websockets",
             ),
         )
-
-    def test_what_is_not_served_yet(self) -> None:
-        """What settings can say and the daemon cannot do is refused, all of it at once."""
-        read, _ = self.read(
-            services="proxy",
-            shared_secret=SHARED_SECRET,
-            authorize_service_url="https://a",
-        )
-        self.assertEqual(read.outcome, REFUSED)
-        self.assertIn("services: not yet: proxy; want all", read.problems)
-        read, _ = self.read(grpc_address="127.0.0.1:5443")
-        self.assertIn("grpc_address: not yet", read.problems)
 
     def test_refused(self) -> None:
         """What is wrong is told as ``pomeriumd check`` does, with the files."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from ipaddress import ip_network
 from urllib.parse import parse_qs, urlsplit
 
+import attrs
+from twisted.internet.address import IPv4Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.crypto import base64url
 from pomeriumd.crypto.keys import SharedKeys
+from pomeriumd.errors import Problem
 from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.handoff import HANDOFF_SECONDS, Handoff, seal_handoff
 from pomeriumd.session.pending import PendingLogins
@@ -60,6 +64,27 @@ class EverywhereTests(OwnCase):
             for path, body in ((b"/healthz", b"OK"), (b"/ping", b"pomeriumd/")):
                 got = self.ask(request(path, host=host))
                 self.assertEqual((got.status, got.body[: len(body)]), (200, body))
+
+    def test_insiders_are_told_what_is_wrong(self) -> None:
+        """On the machine itself, and at a proxy in front that is trusted; no stranger is."""
+        problem = Problem("authorize 10.0.0.7:5443", "cannot be reached; does it run?")
+        rig = Rig(route(), trusted_proxies=(ip_network("192.0.2.10"),))
+        own = attrs.evolve(rig.front.generation.own, problems=lambda: (problem,))
+        rig.front.generation = attrs.evolve(rig.front.generation, own=own)
+        through = (b"x-forwarded-for", b"203.0.113.9")
+        for peer, fields, told in (
+            ("127.0.0.1", (), True),
+            ("::1", (), True),
+            ("192.0.2.10", (), True),
+            ("192.0.2.10", (through,), False),
+            ("203.0.113.9", (), False),
+            ("203.0.113.9", ((b"x-forwarded-for", b"127.0.0.1"),), False),
+        ):
+            client = rig.connect(IPv4Address("TCP", peer, 5000))
+            client.sends(request(b"/healthz?verbose", *fields))
+            got = parse(client.got())
+            self.assertEqual((got.status, got.body[:2]), (200, b"OK"))
+            self.assertEqual(str(problem).encode() in got.body, told, peer)
 
     def test_they_take_get_and_head_only(self) -> None:
         """Anything else is 405."""

@@ -22,10 +22,11 @@ from pomeriumd.access.decision import Deny
 from pomeriumd.authenticate.renewal import REMEMBERED, Confirmed
 from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.crypto.signing import SigningKey
-from pomeriumd.daemon.build import World, building
+from pomeriumd.daemon.build import building
 from pomeriumd.daemon.lines import WAITING, Lines
 from pomeriumd.daemon.series import DESTINATIONS, OUTCOMES
 from pomeriumd.daemon.tally import Tally
+from pomeriumd.daemon.world import World
 from pomeriumd.http import fields as http_fields
 from pomeriumd.http import head as http_head
 from pomeriumd.http.host import authority

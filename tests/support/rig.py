@@ -20,9 +20,10 @@ from zope.interface import implementer
 
 from pomeriumd.crypto.keys import SharedKeys
 from pomeriumd.daemon.access_log import AccessEntry
-from pomeriumd.daemon.build import Built, World, building
+from pomeriumd.daemon.build import Built, building
 from pomeriumd.daemon.front import Front
 from pomeriumd.daemon.sweep import Sweep
+from pomeriumd.daemon.world import World
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.server import ServerConnection
