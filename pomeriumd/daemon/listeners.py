@@ -30,6 +30,9 @@ MAIN = "address"
 METRICS = "metrics_address"
 """The same for Prometheus."""
 
+GRPC = "grpc_address"
+"""The setting of the one that grpc binds by itself."""
+
 BOUND, SYSTEMD = "bound", "systemd"
 """Where a socket comes from."""
 
@@ -195,7 +198,7 @@ class Sockets(Service):
                     bound(name, address) if made is None else Listener(name, made, SYSTEMD, address)
                 )
             if self._shares_grpc and self._settings.grpc_address is not None:
-                bound("grpc_address", self._settings.grpc_address).close()
+                bound(GRPC, self._settings.grpc_address).close()
         except CannotBind as error:
             self._log.critical("{problem}", problem=str(error))
             sys.exit(f"pomeriumd: {error}")

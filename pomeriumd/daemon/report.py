@@ -14,7 +14,7 @@ import pomeriumd
 from pomeriumd.daemon.exposition import exposition
 from pomeriumd.daemon.ledger import Ledger
 from pomeriumd.daemon.lines import Lines
-from pomeriumd.daemon.listeners import Sockets
+from pomeriumd.daemon.listeners import BOUND, GRPC, Sockets
 from pomeriumd.daemon.metrics import Facts
 from pomeriumd.daemon.processes import use_of
 from pomeriumd.daemon.reading import REFUSED
@@ -30,6 +30,7 @@ from pomeriumd.daemon.status import (
     WorkerStatus,
     document,
 )
+from pomeriumd.settings.values import Address
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -42,6 +43,7 @@ class Report:
         servants: those who serve.
         ledger: their numbers.
         sockets: the listening ones.
+        grpc: where proxies elsewhere ask; it is no socket of ours, and never moves.
         reloading: the settings in force, and those that were refused.
         lines: of this process's log.
         started: seconds since the epoch.
@@ -51,6 +53,7 @@ class Report:
     _servants: Servants
     _ledger: Ledger
     _sockets: Sockets
+    _grpc: Address | None = None
     _reloading: Reloading
     _lines: Lines
     _started: float
@@ -73,16 +76,19 @@ class Report:
                     routes=generation.routes,
                 ),
                 last_reload=None if last is None else ReloadStatus(**_of_reload(last)),
-                listeners=tuple(
-                    ListenerStatus(name=name, address=listener.text, from_=listener.source)
-                    for name, listener in sorted(self._sockets.by_name.items())
-                ),
+                listeners=tuple(self._listeners()),
                 workers=workers,
                 reserve=None if reserve is None else self._worker(reserve),
                 connections=sum(worker.connections for worker in workers),
                 streams=sum(worker.streams for worker in workers),
             )
         )
+
+    def _listeners(self) -> Iterator[ListenerStatus]:
+        for name, listener in sorted(self._sockets.by_name.items()):
+            yield ListenerStatus(name=name, address=listener.text, from_=listener.source)
+        if self._grpc is not None:
+            yield ListenerStatus(name=GRPC, address=self._grpc.text, from_=BOUND)
 
     def reload(self) -> Deferred[Mapping[str, Any]]:
         """Have the settings read again; return what became of it, as in the status."""

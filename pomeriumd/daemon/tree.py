@@ -135,6 +135,7 @@ def tree(
         ledger=ledger,
         servants=servants,
         sockets=sockets,
+        grpc=settings.grpc_address,
         reloading=reloading,
         lines=observer.lines,
         started=time.time(),  # noqa: TID251  # as above

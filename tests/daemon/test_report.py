@@ -13,35 +13,57 @@ from pomeriumd.daemon.ledger import Ledger
 from pomeriumd.daemon.report import Report
 from pomeriumd.daemon.series import SINCE
 from pomeriumd.daemon.tally import Tally
+from pomeriumd.settings.values import Address
+
+
+def parts(pid: int) -> dict[str, Any]:
+    """Return what a report is made of where this worker and its supervisor dropped 3 lines each."""
+    tally, ledger = Tally(), Ledger()
+    tally.set_since(dict.fromkeys(SINCE, 3))
+    ledger.open_own(0, tally.memory)
+    return {
+        "services": "all",
+        "servants": SimpleNamespace(
+            seats=[SimpleNamespace(number=0, pid=pid, state="serving")],
+            reserve=None,
+            restarts={},
+        ),
+        "ledger": ledger,
+        "sockets": None,
+        "reloading": SimpleNamespace(
+            generation=SimpleNamespace(digest="0" * 16, number=1, since=1.0, routes=0),
+            last=None,
+            good_at=1.0,
+            refusals=0,
+        ),
+        "lines": SimpleNamespace(dropped=3),
+        "started": 1.0,
+    }
+
+
+class ListenersTests(SynchronousTestCase):
+    """What the status says of where the daemon listens."""
+
+    def test_where_proxies_ask(self) -> None:
+        """It is told beside the sockets of our own, though grpc has bound it."""
+        more = {
+            "servants": SimpleNamespace(seats=[], reserve=None, restarts={}),
+            "sockets": SimpleNamespace(by_name={}),
+            "grpc": Address("10.0.0.1", 5443),
+        }
+        status = Report(**parts(os.getpid()) | more).status()
+        self.assertEqual(
+            status["listeners"],
+            [{"name": "grpc_address", "address": "10.0.0.1:5443", "from": "bound"}],
+        )
 
 
 class DroppedTests(SynchronousTestCase):
     """Each dropped log line is counted once."""
 
     def dropped(self, pid: int) -> float:
-        """Return the count where worker and supervisor have dropped 3 each, as this worker."""
-        tally, ledger = Tally(), Ledger()
-        tally.set_since(dict.fromkeys(SINCE, 3))
-        ledger.open_own(0, tally.memory)
-        parts: dict[str, Any] = {
-            "services": "all",
-            "servants": SimpleNamespace(
-                seats=[SimpleNamespace(number=0, pid=pid, state="serving")],
-                reserve=None,
-                restarts={},
-            ),
-            "ledger": ledger,
-            "sockets": None,
-            "reloading": SimpleNamespace(
-                generation=SimpleNamespace(digest="0" * 16, number=1, since=1.0, routes=0),
-                last=None,
-                good_at=1.0,
-                refusals=0,
-            ),
-            "lines": SimpleNamespace(dropped=3),
-            "started": 1.0,
-        }
-        text = b"".join(Report(**parts).metrics()).decode()
+        """Return the count where this worker dropped lines, and its supervisor."""
+        text = b"".join(Report(**parts(pid)).metrics()).decode()
         (found,) = [
             sample.value
             for family in text_string_to_metric_families(text)
