@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.protocols.amp import Command
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.follower import PREPARE_SECONDS, SILENT_ROUNDS, Ended, SignedOutAt
 from pomeriumd.daemon.listeners import BOUND, MAIN, Listener
 from pomeriumd.daemon.messages import (
+    Answer,
     CannotServe,
     Discard,
     Drain,
@@ -28,6 +30,7 @@ from pomeriumd.daemon.messages import (
 )
 from pomeriumd.daemon.servants import DRAIN_SECONDS, RESERVE, RESTING, SERVING, STARTING
 from pomeriumd.daemon.supervisor import (
+    ANSWER_SECONDS,
     LEISURE_SECONDS,
     LEISURELY_SECONDS,
     LONG_LIFE,
@@ -59,6 +62,8 @@ class FakeWorker:
     """It answers nothing."""
     refuses: str = ""
     """Why it prepares nothing."""
+    unable: str = ""
+    """Why it answers nobody."""
     prepared: set[int] = attrs.Factory(set)
     serves: int = 0
     accepts: list[str] = attrs.Factory(list)
@@ -90,6 +95,8 @@ class FakeWorker:
             self.prepared.discard(arguments["number"])
         elif command is Listen:
             self.accepts.append(arguments["name"])
+        elif command is Answer and self.unable:
+            return fail(CannotServe(self.unable))
         elif command is Drain:
             self.dies(ENDED_WELL)
         return succeed({})
@@ -156,6 +163,45 @@ class SupervisorCase(SynchronousTestCase):
     def rounds(self, count: int) -> None:
         """Let so many rounds of questions go by."""
         self.clock.pump([PING_SECONDS] * count)
+
+
+class AnswersTests(SupervisorCase):
+    """Proxies elsewhere are answered by one of them."""
+
+    def answering(self) -> list[int]:
+        """Return the numbers of those who were told to, each as often as it was."""
+        return [w.number for w in self.made for command, _ in w.told if command is Answer]
+
+    def test_the_first_seat_answers(self) -> None:
+        """The port has room for one process; who takes that seat takes this over."""
+        self.begin_with_reserve()
+        self.assertEqual(self.answering(), [0])
+        self.made[1].dies()
+        self.assertEqual(self.answering(), [0])
+        self.clock.advance(LEISURE_SECONDS)
+        self.made[0].dies()
+        self.clock.advance(0)
+        self.assertEqual(self.answering(), [0, self.at_seat(0).number])
+
+    def test_a_port_that_is_taken(self) -> None:
+        """The worker serves its users on, and tries again until it can or is gone."""
+        self.next = {"unable": "the port is taken"}
+        self.begin()
+        with capturedLogs() as events:
+            self.clock.pump([ANSWER_SECONDS] * 2)
+        self.assertEqual([e["why"] for e in events if "why" in e], ["the port is taken"] * 2)
+        self.assertEqual((self.answering(), self.states()), ([0] * 3, [SERVING, SERVING]))
+        self.made[0].unable = ""
+        self.clock.pump([ANSWER_SECONDS] * 3)
+        self.assertEqual(self.answering(), [0] * 4)
+
+    def test_the_end_ends_the_tries(self) -> None:
+        """A daemon that stops leaves no try behind."""
+        self.next = {"unable": "the port is taken"}
+        self.begin()
+        self.supervisor.stopService()
+        self.clock.pump([ANSWER_SECONDS] * 3)
+        self.assertEqual(self.answering(), [0])
 
 
 class LifeTests(SupervisorCase):
