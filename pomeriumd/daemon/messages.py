@@ -57,6 +57,12 @@ class SignedOut(Command):
     arguments = [(b"session", Unicode())]  # noqa: RUF012
 
 
+class Notice(Command):
+    """A line for the log that other workers may have, too. From a worker."""
+
+    arguments = [(b"level", Unicode()), (b"text", Unicode())]  # noqa: RUF012
+
+
 class Ping(Command):
     """Say that you are there."""
 

@@ -30,6 +30,7 @@ class Spawning:
         environment: theirs.
         ledger: keeps their numbers.
         lines: takes whole lines for the log.
+        noticed: takes a line that other workers may have, too: pid, level and text.
         reactor: starts them, and hears of their ends.
     """
 
@@ -37,6 +38,7 @@ class Spawning:
     _environment: Mapping[str, str]
     _ledger: Ledger
     _lines: Callable[[bytes], None]
+    _noticed: Callable[[int, str, str], None]
     _reactor: Any
     _board: int = attrs.field(default=-1, init=False)
     """Its descriptor; there is none before twistd goes into the background."""
@@ -72,6 +74,7 @@ class Spawning:
                 numbers=page,
                 board=self._board,
                 lines=self._lines,
+                noticed=self._noticed,
                 ended=closed,
                 signed_out=signed_out,
                 leisurely=leisurely,

@@ -32,6 +32,7 @@ from pomeriumd.daemon.listeners import METRICS, Sockets
 from pomeriumd.daemon.local import Local
 from pomeriumd.daemon.logs import LineObserver, observer_for
 from pomeriumd.daemon.metrics_site import MetricsSite
+from pomeriumd.daemon.noticed import Noticed
 from pomeriumd.daemon.reading import Reading
 from pomeriumd.daemon.reload import Reloading
 from pomeriumd.daemon.report import Report
@@ -236,6 +237,7 @@ def _supervised(
         environment={k: v for k, v in environment.items() if not k.startswith("LISTEN_")},
         ledger=ledger,
         lines=observer.access_log(reactor).relay,
+        noticed=Noticed().hear,
         reactor=reactor,
     )
     return Supervisor(

@@ -32,11 +32,13 @@ from pomeriumd.daemon.messages import (
     Discard,
     Drain,
     Listen,
+    Notice,
     Ping,
     Prepare,
     Serve,
     SignedOut,
 )
+from pomeriumd.daemon.noticed import Sharing
 from pomeriumd.daemon.reactor import install
 from pomeriumd.daemon.servants import DRAIN_SECONDS
 from pomeriumd.daemon.worker_process import BOARD, LINK, NUMBERS
@@ -125,6 +127,11 @@ class Servant(AMP):
         """Tell the others that a session was signed out here."""
         self.callRemote(SignedOut, session=session).addErrback(lambda _: None)
 
+    def notice(self, level: str, text: str, otherwise: Callable[[], None]) -> None:
+        """Tell a line for the log that others may have, too."""
+        told = self.callRemote(Notice, level=level, text=text)
+        told.addErrback(lambda _: otherwise())
+
     @Ping.responder
     def ping(self) -> Nothing:
         """Be there."""
@@ -181,7 +188,6 @@ def main() -> None:
     observer = LineObserver(
         Descriptor(1), level=options.level, readable=options.readable, colour=options.colour
     )
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     serving = Serving(
         reactor=reactor,
         observer=observer,
@@ -189,9 +195,10 @@ def main() -> None:
         workers=options.workers,
         board=Board(BOARD, options.number),
     )
-    serving.begin()
     end = End(reactor)
     servant = Servant(serving, end)
+    globalLogBeginner.beginLoggingTo([Sharing(observer, servant.notice)], redirectStandardIO=False)
+    serving.begin()
     serving.tell_signed_out = servant.tell
     factory = Factory.forProtocol(lambda: servant)
     factory.noisy = False

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.protocols.amp import AMP, Command
 from twisted.python.failure import Failure
 
-from pomeriumd.daemon.messages import SignedOut
+from pomeriumd.daemon.messages import Notice, SignedOut
 
 MODULE, LEISURELY = "pomeriumd.daemon.worker", "pomeriumd.daemon.leisurely"
 
@@ -78,16 +78,26 @@ class Line(AMP):
 
     Args:
         signed_out: is told each session that the worker has signed out.
+        noticed: is told each line of it that others may have, too: level and text.
     """
 
-    def __init__(self, signed_out: Callable[[str], object]) -> None:
+    def __init__(
+        self, signed_out: Callable[[str], object], noticed: Callable[[str, str], object]
+    ) -> None:
         super().__init__()
         self._signed_out = signed_out
+        self._noticed = noticed
 
     @SignedOut.responder
     def signed_out(self, session: str) -> dict[str, object]:
         """Tell of it."""
         self._signed_out(session)
+        return {}
+
+    @Notice.responder
+    def noticed(self, level: str, text: str) -> dict[str, object]:
+        """Tell of it."""
+        self._noticed(level, text)
         return {}
 
 
@@ -101,6 +111,7 @@ class WorkerProcess(ProcessProtocol):
         numbers: descriptor of the memory that it counts in.
         board: descriptor of the board.
         lines: takes whole lines for the log.
+        noticed: takes a line that other workers may have, too: pid, level and text.
         ended: is told, once, when the process is gone and all that it wrote has been read.
         signed_out: is told each session that it has signed out.
         leisurely: it comes to it when nobody else wants the processor.
@@ -116,6 +127,7 @@ class WorkerProcess(ProcessProtocol):
         numbers: int,
         board: int,
         lines: Callable[[bytes], None],
+        noticed: Callable[[int, str, str], None],
         ended: Callable[[WorkerProcess, str], None],
         signed_out: Callable[[WorkerProcess, str], None],
         leisurely: bool = False,
@@ -129,7 +141,10 @@ class WorkerProcess(ProcessProtocol):
         self._options = {"number": number, **options}
         self._given = {NUMBERS: numbers, BOARD: board}
         self._ended = ended
-        self._link = Line(lambda session: signed_out(self, session))
+        self._link = Line(
+            lambda session: signed_out(self, session),
+            lambda level, text: noticed(self.pid, level, text),
+        )
         self._pipes = {1: Whole(lines), 2: Whole(self._say)}
         self._said = 0
 

@@ -238,17 +238,20 @@ class Pool:
         for replica in there.values():
             self._drain(replica)
 
-    def _connect(self, endpoint: Endpoint) -> None:
+    def _connect(self, endpoint: Endpoint, before: Replica | None = None) -> None:
         assert self._options is not None  # noqa: S101  # for the type checker
         replica = Replica(endpoint, self, self._now)
+        if before is not None:
+            replica.follows(before)
         self._picker.add(replica)
         replica.line = self._dial(endpoint, self._options.security, self._metadata, replica)
 
     def _dial_anew(self) -> None:
-        for replica in self._picker.keys:
+        there = {replica.endpoint: replica for replica in self._picker.keys}
+        for replica in there.values():
             self._drain(replica)
         for endpoint in self._endpoints:
-            self._connect(endpoint)
+            self._connect(endpoint, there.get(endpoint))
 
     def _drain(self, replica: Replica) -> None:
         self._picker.drain(replica)

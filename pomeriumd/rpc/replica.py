@@ -81,6 +81,10 @@ class Replica:
     def __attrs_post_init__(self) -> None:
         self._since = self._now()
 
+    def follows(self, before: Replica) -> None:
+        """Go on telling where a connection to the same address left off."""
+        self._logged = set(before._logged)
+
     # As the ear of its line
 
     @property

@@ -59,6 +59,7 @@ class SpawningTests(SynchronousTestCase):
             environment={},
             ledger=self.ledger,
             lines=lambda _: None,
+            noticed=lambda *_: None,
             reactor=self.reactor,
         )
 
