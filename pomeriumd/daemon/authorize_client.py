@@ -143,6 +143,16 @@ class AuthorizeClient:
         if ended is not None:
             await ended
 
+    async def awaited(self, seconds: float) -> None:
+        """
+        Wait until somebody is there to decide, if anybody has to be asked; only so many seconds.
+
+        Raises:
+            CancelledError: this process hangs up first.
+        """
+        if self._pool is not None:
+            await self._pool.awaited(seconds)
+
     # As Remote
 
     def check(self, question: Question) -> Deferred[Given]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import attrs
 from twisted.application.service import Service
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 import pomeriumd
 from pomeriumd.daemon.frames import Framed, sealed
@@ -59,7 +61,7 @@ class Daemon(Service):
             generation.number, generation.content, {MAIN: self._sockets.by_name[MAIN]}
         )
         serving.addCallback(lambda _: self._say())
-        serving.addErrback(lambda failure: self._log.failure("the start failed", failure))
+        serving.addErrback(self._failed)
         signal.signal(signal.SIGHUP, self._hangup)
 
     def _say(self) -> None:
@@ -69,6 +71,11 @@ class Daemon(Service):
             address=self._sockets.by_name[MAIN].text,
             routes=self._reloading.generation.routes,
         )
+
+    def _failed(self, failure: Failure) -> None:
+        # Cancelled is told to end before all was there.
+        if not failure.check(CancelledError):
+            self._log.failure("the start failed", failure)
 
     def _hangup(self, *_: object) -> None:
         self._reactor.callFromThread(self._reloading.reload)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pomeriumd.daemon.listeners import CannotBind, Listener
@@ -47,9 +47,12 @@ class Local(Service):
         self._serving.begin()
         self._serving.answer()
         self._since, self._generation = self._now(), number
+        return Deferred.fromCoroutine(self._accept_all(listeners))
+
+    async def _accept_all(self, listeners: Mapping[str, Listener]) -> None:
+        await self._serving.ready()
         for listener in listeners.values():
             self._accept(listener)
-        return succeed(None)
 
     @property
     def seats(self) -> Sequence[Seat]:

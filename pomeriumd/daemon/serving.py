@@ -51,6 +51,10 @@ from pomeriumd.pieces import Pieces
 from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.path import Edge
 
+READY_SECONDS = 2.0
+"""For the first connection to authorize. Without one we serve all the same: what is remembered
+elsewhere says nothing here, but our own pages and health checks are answered."""
+
 
 def world_of(reactor: Any) -> World:
     """Return what generations need from outside; nobody elsewhere is asked for decisions."""
@@ -198,6 +202,19 @@ class Serving:
         done.addErrback(lambda failure: self._log.failure("what follows a reload failed", failure))
 
     # Sockets
+
+    async def ready(self) -> None:
+        """
+        Wait for who decides, if that is somebody else; return at once when we serve already.
+
+        Who comes meanwhile waits in the queue of the socket, and is served. Accepted, they
+        would be told that nobody decides.
+
+        Raises:
+            CancelledError: we were told to end.
+        """
+        if not self._ports:
+            await self.authorize.awaited(READY_SECONDS)
 
     def listen(self, name: str, descriptor: int) -> None:
         """

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import orjson
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import globalLogBeginner
@@ -106,9 +106,15 @@ class Servant(AMP):
         return {}
 
     @Listen.responder
-    def listen(self, name: str, socket: int) -> Nothing:
+    def listen(self, name: str, socket: int) -> Deferred[Nothing]:
         """Accept from a socket."""
-        self._serving.listen(name, socket)
+        return Deferred.fromCoroutine(self._listen(name, socket))
+
+    async def _listen(self, name: str, socket: int) -> Nothing:
+        # Cancelled is told to end: then nobody is let in any more.
+        with contextlib.suppress(CancelledError):
+            await self._serving.ready()
+            self._serving.listen(name, socket)
         return {}
 
     @Answer.responder

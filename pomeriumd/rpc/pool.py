@@ -118,6 +118,8 @@ class Pool:
     _told: dict[str, str] = attrs.field(factory=dict, init=False)
     """Generations of the replicas that are heard, by their addresses."""
     _calls: set[Asking] = attrs.field(factory=set, init=False)
+    _waiting: list[Deferred[None]] = attrs.field(factory=list, init=False)
+    """For somebody to be there."""
     _probing: IDelayedCall | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -143,6 +145,9 @@ class Pool:
     def stop(self) -> None:
         """Hang up everywhere. Questions in flight are not decided any more."""
         self._names.stop()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.cancel()
         if self._probing is not None:
             self._probing.cancel()
             self._probing = None
@@ -193,6 +198,20 @@ class Pool:
     def ready(self) -> bool:
         """Return whether somebody is there to decide."""
         return any(replica.state is State.HEALTHY for replica in self._picker.keys)
+
+    def awaited(self, seconds: float) -> Deferred[None]:
+        """
+        Wait until somebody is there to decide, and no longer than so many seconds.
+
+        Returns:
+            It fires either way, and is cancelled when the pool stops.
+        """
+        waiting: Deferred[None] = Deferred()
+        if self.ready:
+            waiting.callback(None)
+            return waiting
+        self._waiting.append(waiting)
+        return waiting.addTimeout(seconds, self._clock, lambda *_: self._waiting.remove(waiting))
 
     @property
     def replicas(self) -> tuple[ReplicaStatus, ...]:
@@ -274,6 +293,10 @@ class Pool:
         if state is not None:
             replica.is_now(state)
             self._listen()
+        if state is State.HEALTHY and self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                one.callback(None)
 
     def _listen(self) -> None:
         """Take down whose generations are heard: an ejected replica says what it said before."""

@@ -86,6 +86,56 @@ class Line:
         self.ear.fails(REFUSED)
 
 
+class AwaitedTests(SynchronousTestCase):
+    """Whoever is about to serve waits until somebody decides, within a bound."""
+
+    def setUp(self) -> None:
+        """Have a pool that knows nobody yet."""
+        self.clock, self.lines = Clock(), list[Line]()
+        self.found: Deferred[Sequence[str]] = Deferred()
+        self.pool = Pool(
+            dial=self.dial, look_up=lambda _: self.found, clock=self.clock, now=self.clock.seconds
+        )
+        self.pool.take(
+            Options(urls=(Origin("https", "authorize.internal", 443),), keys=(b"k" * 32,))
+        )
+
+    def dial(
+        self, endpoint: Endpoint, security: Security, metadata: Callable[[], Metadata], ear: Ear
+    ) -> Line:
+        """Make a line."""
+        self.lines.append(Line(endpoint, security, metadata, ear))
+        return self.lines[-1]
+
+    def test_until_the_first_is_there(self) -> None:
+        """One of them is enough; who waits after that waits no more."""
+        waiting = self.pool.awaited(2)
+        self.found.callback(["10.0.0.1", "10.0.0.2"])
+        self.assertNoResult(waiting)
+        self.lines[1].is_well()
+        self.successResultOf(waiting)
+        self.successResultOf(self.pool.awaited(2))
+        self.pool.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nobody_comes(self) -> None:
+        """At the end of the time it goes on without, and nothing is left behind."""
+        waiting = self.pool.awaited(2)
+        self.clock.advance(1.9)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.1)
+        self.successResultOf(waiting)
+        self.pool.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_pool_stops_first(self) -> None:
+        """Who waits is told so, and does not begin to serve."""
+        waiting = self.pool.awaited(2)
+        self.pool.stop()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
 class PoolCase(SynchronousTestCase):
     """A pool whose name server answers ``self.dns``."""
 
