@@ -61,13 +61,14 @@ class Pair:
         until(lambda: any(words in line for line in proxy.wrong))
         assert self.status() == 503
         until(lambda: self.said(proxy, words))
+        assert len(self.said(proxy, words)) == 1, self.said(proxy, words)
         (line,) = self.said(proxy, words)
         assert about in line, line
         return line
 
     def said(self, proxy: Service, words: str) -> list[str]:
-        """Return the lines with these words that are not about one request."""
-        return [line for line in proxy.said(words) if not line.startswith("request ")]
+        """Return the lines with these words that are not about the requests that it cost."""
+        return [line for line in proxy.said(words) if "nobody at authorize_service_url" not in line]
 
     def is_right(self, proxy: Service, words: str, line: str = AGAIN) -> None:
         """Wait until nothing is wrong any more; that is one line as well, and the other is old."""
