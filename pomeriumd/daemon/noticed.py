@@ -7,6 +7,7 @@ back. It tells the supervisor, which has the one log.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -22,6 +23,9 @@ TEXT_SIZE = 4_096
 
 REMEMBERED = 256
 """Lines that are remembered; the one longest unheard goes first."""
+
+_SECONDS = re.compile(r"\d+ s\b")
+"""What was measured: two workers never find quite the same."""
 
 Tell = Callable[[str, str, Callable[[], None]], None]
 """Tells the supervisor: level, text, and what to do if it cannot be told."""
@@ -73,8 +77,9 @@ class Noticed:
             level: of the line, as ``LogLevel`` names it.
             text: of the line.
         """
-        heard = self._said.setdefault(text, set())
-        self._said.move_to_end(text)
+        subject = _SECONDS.sub("", text)
+        heard = self._said.setdefault(subject, set())
+        self._said.move_to_end(subject)
         new = not heard or process in heard
         if new:
             heard.clear()

@@ -8,6 +8,7 @@ with real handshakes pins the words that are looked for.
 from __future__ import annotations
 
 import enum
+import re
 
 import attrs
 
@@ -19,6 +20,9 @@ TEXT_SIZE = 200
 
 CLOCK_OFF = 60.0
 """Seconds by which clocks may differ: as long do tokens hold beyond their time."""
+
+
+_SECONDS = re.compile(r"\d+ s\b")
 
 
 class Kind(enum.Enum):
@@ -51,6 +55,11 @@ class Failed:
     def line(self) -> str:
         """Return both, as they end a log line."""
         return f"{self.text}; {self.remedy}" if self.remedy else self.text
+
+    @property
+    def subject(self) -> str:
+        """Return the line without what was measured: that is never twice the same."""
+        return _SECONDS.sub("", self.line)
 
 
 @attrs.frozen(kw_only=True)

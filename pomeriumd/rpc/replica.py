@@ -112,7 +112,9 @@ class Replica:
         """Learn how its clock stands."""
         before, self.off = self.off, clock_off(ahead)
         if self.off is not None and before is None:
-            self._warn(self.off)
+            # It may have been said as the reason why a call was refused.
+            if self.off.subject not in self._logged:
+                self._warn(self.off)
         elif before is not None and self.off is None:
             _log.info("authorize {replica}: its clock agrees with ours again", replica=self.text)
 
@@ -131,8 +133,11 @@ class Replica:
     def is_wrong(self, failed: Failed) -> None:
         """Keep what is wrong with it, and log it if that is new."""
         self.failed = failed
-        if failed.line not in self._logged and len(self._logged) < LINES:
-            self._logged.add(failed.line)
+        subject = failed.subject
+        if subject in self._logged or len(self._logged) >= LINES:
+            return
+        self._logged.add(subject)
+        if self.off is None or self.off.subject != subject:
             self._warn(failed)
 
     def is_now(self, state: State) -> None:

@@ -45,6 +45,12 @@ class NoticedTests(SynchronousTestCase):
             self.noticed.hear(process, "warn", "down")
         self.assertEqual(self.said(), ["down"])
 
+    def test_what_was_measured(self) -> None:
+        """A clock that one finds 299 s ahead and the other 300 s is one clock."""
+        for process, seconds in ((11, 299), (12, 300)):
+            self.noticed.hear(process, "warn", f"its clock is {seconds} s ahead of ours")
+        self.assertEqual(self.said(), ["its clock is 299 s ahead of ours"])
+
     def test_bounded(self) -> None:
         """What was said longest ago is forgotten, and would be said again."""
         for number in range(REMEMBERED + 1):

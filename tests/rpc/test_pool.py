@@ -590,6 +590,34 @@ class TellingTests(PoolCase):
             ],
         )
 
+    def test_a_clock_that_refuses(self) -> None:
+        """A clock that keeps us out is one line too, from wherever it is heard first."""
+        for number, first in enumerate((True, False), 1):
+            line, off = self.line(number), clock_off(300.0 + number)
+            assert off is not None
+            line.is_lost()
+            before = len(self.lines())
+            if first:
+                line.ear.clock_is(300.0)
+            line.ear.fails(off)
+            line.ear.clock_is(301.0)
+            self.assertEqual(len(self.lines()), before + 1)
+
+    def test_a_new_connection_to_the_same_address(self) -> None:
+        """What was wrong before new settings is not said again, and is over when it decides."""
+        self.line(1).is_lost()
+        self.pool.take(attrs.evolve(self.options, security=Security(authorities=b"pem")))
+        (line,) = (it for it in self.dialled[3:] if it.endpoint.address == "10.0.0.1")
+        line.ear.fails(REFUSED)
+        line.is_well()
+        self.assertEqual(
+            self.lines(),
+            [
+                f"authorize 10.0.0.1:443 (authorize.internal): {REFUSED.line}",
+                "authorize 10.0.0.1:443: decides again",
+            ],
+        )
+
     def test_status(self) -> None:
         """Address, state, since when, and by which policies."""
         self.clock.advance(7)
