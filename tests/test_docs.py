@@ -11,6 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.metrics import METRICS, table
 from pomeriumd.oidc.refusals import EXPLANATIONS
+from pomeriumd.rpc import failures
+from pomeriumd.rpc.endpoint import Endpoint
+from pomeriumd.rpc.tokens import CLOCK, SECRET
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,6 +34,20 @@ def checks_in_the_code() -> set[str]:
     return found
 
 
+def faults_in_the_code() -> set[str]:
+    """Return what is said of a replica that fails, with braces where something is put in."""
+    tables = (failures._CERTIFICATE, failures._NETWORK)
+    known = {text for table in tables for _, text, _ in table}
+    known |= {failures.NOT_SERVING.text, failures.SILENT.text}
+    for code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "UNIMPLEMENTED"):
+        for refused in ("", SECRET, CLOCK):
+            for details in ("", "failed to connect"):
+                for plain in (False, True):
+                    seen = failures.Seen(code=code, details=details, refused=refused, plain=plain)
+                    known.add(failures.explain(seen, Endpoint("a", "10.0.0.1", 443)).text)
+    return known
+
+
 class TroubleshootingTests(SynchronousTestCase):
     """docs/troubleshooting.md explains what the pages name."""
 
@@ -39,6 +56,13 @@ class TroubleshootingTests(SynchronousTestCase):
         text = (ROOT / "docs" / "troubleshooting.md").read_text()
         missing = {check for check in checks_in_the_code() if f"`{check}`" not in text}
         self.assertEqual(missing, set())
+
+    def test_every_fault_of_a_replica_is_explained(self) -> None:
+        """How a line about an authorize service ends, up to what is measured or quoted."""
+        text = (ROOT / "docs" / "troubleshooting.md").read_text()
+        begins = {re.split(r" ?[({]", each)[0] for each in faults_in_the_code()}
+        self.assertGreater(len(begins), 15)
+        self.assertEqual({each for each in begins if f"`{each}" not in text}, set())
 
 
 class MetricsTests(SynchronousTestCase):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,16 @@ SECRETS = {
     "secrets/cookie_secret": COOKIE_SECRET.encode(),
     "secrets/idp_client_secret": b"a secret\n",
 }
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def snippets(manual: str) -> list[dict[str, Any]]:
+    """Return every piece of a settings file that stands in a page of the manual."""
+    blocks = re.findall(r"(?:^    .*\n)+", manual, re.MULTILINE)
+    found = [yaml.safe_load(textwrap.dedent(block)) for block in blocks]
+    return [block for block in found if isinstance(block, dict)]
 
 
 def named(value: Any) -> set[str]:
@@ -105,6 +117,35 @@ class ExampleTests(SynchronousTestCase):
         shown = grpc_pair(authorize)
         assert shown is not None
         self.assertTrue(covers(shown, asked.host))
+
+    def test_the_snippets_of_the_manual(self) -> None:
+        """What docs/production-deployment.md has people write is good in the file it is for."""
+        seen = []
+        for snippet in snippets((DOCS / "production-deployment.md").read_text()):
+            whole = yaml.safe_load((EXAMPLES / f"{snippet['services']}.yaml").read_text())
+            if "clusters" in snippet:
+                for key in ("authenticate_service_url", "idp_provider", "idp_provider_url"):
+                    del whole[key]
+                del whole["policy"]
+            for name in named(snippet):
+                (self.directory / name).write_bytes(self.content(name))
+            (self.directory / "snippet.yaml").write_text(yaml.safe_dump({**whole, **snippet}))
+            text, status = report(str(self.directory / "snippet.yaml"), {"HOME": "/home/x"})
+            self.assertEqual(status, 0, text)
+            seen.append(snippet["services"])
+        self.assertEqual(seen, ["proxy", "authorize"])
+
+    def test_one_file_for_all_hosts(self) -> None:
+        """With ``services`` from the environment, a role takes what it needs from all that is."""
+        keys: dict[str, Any] = {}
+        for role in ("proxy", "authenticate", "authorize"):
+            keys |= yaml.safe_load((EXAMPLES / f"{role}.yaml").read_text())
+        del keys["services"], keys["address"], keys["grpc_address"]
+        (self.directory / "config.yaml").write_text(yaml.safe_dump(keys))
+        for role in ("proxy", "authenticate", "authorize"):
+            environment = {"HOME": "/home/x", "SERVICES": role}
+            loaded = load(str(self.directory / "config.yaml"), environment)
+            self.assertEqual(loaded.services, (role,))
 
     def test_clusters_differ(self) -> None:
         """The two clusters have a sign-in and a provider each."""
