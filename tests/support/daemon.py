@@ -21,10 +21,10 @@ DOMAIN = "pomerium.localhost"
 """Browsers take what ends so for this machine, whatever a name server says."""
 
 
-def twistd(
-    place: Path, certified: Issued, settings: Mapping[str, Any], *options: str, **process: Any
-) -> Running:
-    """Start the daemon with its files in a place; twistd's own options stand in front."""
+def command(
+    place: Path, certified: Issued, settings: Mapping[str, Any], *options: str
+) -> tuple[str, ...]:
+    """Write the daemon's files to a place, and return what starts it there."""
     server, key, config = (place / name for name in ("server.pem", "server.key", "config.json"))
     for secret in (key, config):
         secret.touch(mode=0o600)
@@ -33,8 +33,14 @@ def twistd(
     pair = {"cert": str(server), "key": str(key)}
     config.write_text(json.dumps({"certificates": [pair], **settings}))
     program = str(Path(sys.executable).with_name("twistd"))
-    command = (program, "-n", "--pidfile=", *options, "pomerium", "-c", str(config))
-    return Running(command, where=place, **process)
+    return (program, "-n", "--pidfile=", *options, "pomerium", "-c", str(config))
+
+
+def twistd(
+    place: Path, certified: Issued, settings: Mapping[str, Any], *options: str, **process: Any
+) -> Running:
+    """Start the daemon with its files in a place; twistd's own options stand in front."""
+    return Running(command(place, certified, settings, *options), where=place, **process)
 
 
 @attrs.define(eq=False, kw_only=True)
