@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from pomeriumd.session.session import Identity, Session
 from pomeriumd.session.token import encode
 from tests.support.certificates import authority, leaf
 from tests.support.lan.asking import Page, ask, samples
+from tests.support.lan.balancers import Behind
 from tests.support.lan.hosts import NET, Host, Lan, program
 from tests.support.lan.load import Steady
 from tests.support.lan.names import Names
@@ -131,6 +132,15 @@ class Cluster:
     def point(self, *replicas: Role) -> None:
         """Have the name of authorize lead to these."""
         self.names.say(AUTHORIZE, [replica.host.address for replica in replicas])
+
+    def balanced(self, balancer: Callable[[Behind], Running]) -> Running:
+        """Put a balancer before all replicas, and have the name of authorize lead to it."""
+        host = self.lan.host("balancer", 3)
+        hosts = [replica.host for replica in self.replicas]
+        behind = Behind(host, self.place, GRPC, hosts, leaf(AUTHORIZE), self.authority, AUTHORIZE)
+        running = balancer(behind)
+        self.names.say(AUTHORIZE, [host.address])
+        return running
 
     def proxy(self, **settings: Any) -> Role:
         """Start the proxy, and wait until somebody who may gets the page."""
