@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +27,17 @@ class Core:
     number: int
     realtime: bool = False
     """They go before every program that has no such right (SCHED_FIFO)."""
+    asked: bool = False
+    """Of those that have it they go first: in life they would have a core of their own."""
 
     def run(self, command: Sequence[str]) -> list[str]:
         """Return what runs a command there; it keeps its process id."""
         pinned = ["taskset", "-c", str(self.number), *command]
-        return ["chrt", "-f", REALTIME, *pinned] if self.realtime else pinned
+        priority = str(REALTIME + self.asked)
+        return ["chrt", "-f", priority, *pinned] if self.realtime else pinned
 
 
-REALTIME = "10"
+REALTIME = 10
 """A priority that the kernel's own threads for interrupts are above."""
 
 
@@ -71,6 +76,11 @@ class Ports:
         return [port for port in (self.plain, self.tls) if port is not None]
 
 
+_ASKED = re.compile(
+    r'^pomerium_grpc_client_requests_total{.*grpc_method="Check".*} (\S+)$', re.MULTILINE
+)
+
+
 @attrs.frozen(kw_only=True)
 class Chain:
     """A proxy between client and upstream."""
@@ -81,6 +91,22 @@ class Chain:
     """Port of a second daemon that does the same."""
     log: Path | None = None
     """Its access log, where it writes one."""
+    asks: Sequence[Program] = ()
+    """Services of ours that it asks; none of them counts as the proxy's."""
+    metrics_port: int | None = None
+    """Where it tells how often it asked."""
+
+    def asked(self) -> int:
+        """Return how many questions it has sent to authorize, a second ago."""
+        if self.metrics_port is None:
+            return 0
+        connection = http.client.HTTPConnection(HOST, self.metrics_port, timeout=5)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode("utf-8")
+        finally:
+            connection.close()
+        return sum(int(float(value)) for value in _ASKED.findall(text))
 
     def logged(self) -> int:
         """Return how many bytes came into the access log, those rotated away with them."""

@@ -30,6 +30,11 @@ CHART = Path(__file__).with_name("chart.py")
 @click.option("--rounds", "count", default=5, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--seconds", default=5, show_default=True, type=click.IntRange(1, 600))
 @click.option(
+    "--rate",
+    type=click.IntRange(100, 100_000),
+    help="Requests a second, and how long they wait; as fast as it goes if left out.",
+)
+@click.option(
     "--vs",
     "versus",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -56,6 +61,7 @@ def command(
     names: str,
     count: int,
     seconds: int,
+    rate: int | None,
     versus: Path | None,
     out: Path,
     tools: Path,
@@ -80,6 +86,7 @@ def command(
         rungs=wanted,
         rounds=count,
         seconds=seconds,
+        rate=rate,
         checkouts=checkouts,
         realtime=realtime,
         tools=tools,
@@ -103,6 +110,7 @@ def _run(order: Order) -> None:
         },
         "rounds": order.rounds,
         "seconds": order.seconds,
+        "rate": order.rate,
         "realtime": order.realtime,
         "machine": surroundings.machine(),
         "versions": surroundings.versions(
@@ -118,13 +126,15 @@ def _run(order: Order) -> None:
             click.echo(
                 f"every rung does its work; {len(order.rungs)} rungs, {order.rounds} rounds ..."
             )
-            samples = rounds.run(put_up, order.rounds, order.seconds, _tell)
+            samples = rounds.run(put_up, order, _tell)
         finally:
             children.stop()
     ended = [figures.figure(name, all_) for name, all_ in samples.items()]
-    ratios = figures.ratios(samples)
-    click.echo(f"\n{report.table(ended)}\n\n{report.ratio_lines(ratios)}\n")
-    text = report.as_json(about, ended, ratios, samples)
+    ratios = figures.ratios(samples) if order.rate is None else []
+    delays = [] if order.rate is None else figures.delays(samples)
+    lines = [*report.ratio_lines(ratios), *report.delay_lines(delays)]
+    click.echo("\n".join(["", report.table(ended), "", *lines, ""]))
+    text = report.as_json(about, ended, ratios, delays, samples)
     _write(text, order.out, f"{began:%Y-%m-%dT%H%M%S}", order.tools)
 
 

@@ -54,6 +54,27 @@ class Ratio:
         return None if self.target is None else self.value <= self.target
 
 
+@attrs.frozen(kw_only=True)
+class Delay:
+    """How much longer one rung lets wait than another, at the same rate."""
+
+    of: str
+    to: str
+    value: float
+    """Milliseconds between their medians."""
+    middle: float
+    """Median of the differences round by round; ``least`` and ``most`` are of these as well."""
+    least: float
+    most: float
+    target: float
+    """Milliseconds at most."""
+
+    @property
+    def met(self) -> bool:
+        """Return whether the target is met."""
+        return self.value <= self.target
+
+
 TARGETS: tuple[tuple[str, str, float | None], ...] = (
     ("ours-auth-tls", "envoy-tls", 1.6),
     ("ours-auth-tls", "apache-tls", 0.6),
@@ -68,8 +89,20 @@ TARGETS: tuple[tuple[str, str, float | None], ...] = (
     ("ours-two-workers-tls", "ours-auth-tls", None),
     ("ours-two-apart-plain", "ours-auth-plain", None),
     ("ours-two-apart-tls", "ours-auth-tls", None),
+    *((f"ours-rpc-kept{more}-plain", "ours-auth-plain", 1.05) for more in ("", "-of-three")),
+    *((f"ours-rpc-kept{more}-tls", "ours-auth-tls", 1.05) for more in ("", "-of-three")),
+    *((f"ours-rpc-each{more}-plain", "ours-auth-plain", None) for more in ("", "-of-three")),
+    *((f"ours-rpc-each{more}-tls", "ours-auth-tls", None) for more in ("", "-of-three")),
 )
 """Rung, against which, and the ratio that we promise; None where nothing is promised."""
+
+DELAYS: tuple[tuple[str, str, float], ...] = tuple(
+    (f"ours-rpc-each{more}-{side}", f"ours-auth-{side}", 1.5)
+    for side in ("plain", "tls")
+    for more in ("", "-of-three")
+)
+"""Rung, against which, and the milliseconds that we promise it adds to the median at most, at
+a thousand requests a second."""
 
 
 def figure(rung: str, samples: Sequence[Sample]) -> Figure:
@@ -120,6 +153,32 @@ def ratios(samples: Mapping[str, Sequence[Sample]]) -> list[Ratio]:
         for of, to, target in pairs
         if of in sound and to in sound
     ]
+
+
+def delays(samples: Mapping[str, Sequence[Sample]]) -> list[Delay]:
+    """Return every delay that these rungs give; a void figure gives none."""
+    figures = {rung: figure(rung, all_) for rung, all_ in samples.items()}
+    sound = {rung for rung, found in figures.items() if not found.faults}
+    found = []
+    for of, to, target in DELAYS:
+        if of in sound and to in sound:
+            each = [
+                one.p50 - other.p50
+                for one, other in zip(samples[of], samples[to], strict=True)
+                if not one.starved and not other.starved
+            ]
+            found.append(
+                Delay(
+                    of=of,
+                    to=to,
+                    value=figures[of].p50 - figures[to].p50,
+                    middle=_middle(each),
+                    least=min(each, default=0.0),
+                    most=max(each, default=0.0),
+                    target=target,
+                )
+            )
+    return found
 
 
 def _versus(rungs: Mapping[str, object]) -> Iterator[tuple[str, str, None]]:

@@ -19,6 +19,8 @@ class Order:
     rounds: int
     seconds: int
     """Of each load."""
+    rate: int | None
+    """Requests a second; None is as many as are answered."""
     checkouts: Mapping[str, Checkout]
     """``ours`` and, if it takes part, ``vs``."""
     realtime: bool

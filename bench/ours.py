@@ -2,7 +2,8 @@
 pomeriumd, as an operator runs it: twistd, a settings file, everything else by default.
 
 There are fifty routes for members of a group and a public one; every request goes to the
-access log, a file. One process serves, unless its rung has two, of one daemon or of two.
+access log, a file. One process serves, unless its rung has two, of one daemon or of two. Where
+authorize is a service it runs on the other core: what is measured is what asking costs the proxy.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import secrets
 import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -19,7 +21,7 @@ import yaml
 
 from bench.certificate import DOMAIN
 from bench.chain import HOST, Chain, Ground, Ports, free_ports, program
-from bench.rungs import MANY, Rung
+from bench.rungs import EACH, MANY, Rung
 from bench.traffic import ROUTES, SESSIONS, document, host, request
 
 PUBLIC = f"public.{DOMAIN}"
@@ -86,10 +88,12 @@ def chain(ground: Ground, checkout: Checkout, rung: Rung) -> Chain:
     """Return what serves on a rung: a daemon of that checkout, or two."""
     here = ground.directory / rung.name
     here.mkdir()
-    ports = free_ports(rung.daemons)
+    ports, grpc_ports = free_ports(rung.daemons), free_ports(rung.replicas)
+    (metrics_port,) = free_ports(1)
+    discrete = _asking(ground, grpc_ports, metrics_port, rung) if grpc_ports else {}
     # Beside each other in a shell: whoever is measured is this process and all below it.
     daemons = [
-        _daemon(ground, checkout, rung, here / f"log.jsonl{'.beside' * at}", port)
+        _daemon(ground, checkout, rung, here / f"log.jsonl{'.beside' * at}", port, discrete)
         for at, port in enumerate(ports)
     ]
     script = f"{' & '.join(map(shlex.join, daemons))} & wait"
@@ -108,10 +112,54 @@ def chain(ground: Ground, checkout: Checkout, rung: Rung) -> Chain:
         ports=Ports(plain=None, tls=port) if rung.secure else Ports(plain=port, tls=None),
         log=log,
         beside=beside[0] if beside else None,
+        asks=[
+            program(
+                f"{rung.name}-authorize-{port}",
+                _authorize(ground, checkout, rung, here / f"log-{port}.jsonl", port),
+                core=attrs.evolve(ground.other_core, asked=True),
+                directory=ground.directory,
+                ports=[port],
+            )
+            for port in grpc_ports
+        ],
+        metrics_port=metrics_port if grpc_ports else None,
     )
 
 
-def _daemon(ground: Ground, checkout: Checkout, rung: Rung, log: Path, port: int) -> list[str]:
+def _asking(
+    ground: Ground, grpc_ports: list[int], metrics_port: int, rung: Rung
+) -> dict[str, object]:
+    """Return the settings of a proxy that asks these."""
+    return {
+        "services": "proxy",
+        "authorize_service_urls": [f"https://{HOST}:{port}" for port in grpc_ports],
+        # The certificate has names, and none of them is to be looked up while we measure.
+        "override_certificate_name": "localhost",
+        "certificate_authority_file": str(ground.certificate),
+        "metrics_address": f"{HOST}:{metrics_port}",
+        **({"decision_max_age": "0s"} if rung.way.startswith(EACH) else {}),
+    }
+
+
+def _authorize(ground: Ground, checkout: Checkout, rung: Rung, log: Path, port: int) -> list[str]:
+    """Write the settings of an authorize service, and return what starts it."""
+    more = {
+        "services": "authorize",
+        "grpc_address": f"{HOST}:{port}",
+        # Over TLS, whatever the proxy's clients speak.
+        "certificates": [{"cert": str(ground.certificate), "key": str(ground.key)}],
+    }
+    return _daemon(ground, checkout, rung, log, free_ports(1)[0], more)
+
+
+def _daemon(
+    ground: Ground,
+    checkout: Checkout,
+    rung: Rung,
+    log: Path,
+    port: int,
+    more: Mapping[str, object],
+) -> list[str]:
     """Write the settings of one, and return what starts it."""
     to = f"http://{HOST}:{ground.upstream_port}"
     policy: list[dict[str, object]] = [
@@ -136,6 +184,7 @@ def _daemon(ground: Ground, checkout: Checkout, rung: Rung, log: Path, port: int
         "idp_client_secret": "bench",
         "state_dir": str(log.with_name(f"state-{port}")),
         "policy": policy,
+        **more,
     }
     where = log.with_name(f"config-{port}.yaml")
     where.touch(mode=0o600)

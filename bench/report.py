@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from bench.figures import Figure, Ratio
+from bench.figures import Delay, Figure, Ratio
 from bench.rounds import Sample
 
 
@@ -34,7 +34,7 @@ def table(figures: Sequence[Figure]) -> str:
     return "\n".join(lines)
 
 
-def ratio_lines(ratios: Sequence[Ratio]) -> str:
+def ratio_lines(ratios: Sequence[Ratio]) -> list[str]:
     """Return a line for each ratio."""
     lines = []
     for ratio in ratios:
@@ -45,13 +45,24 @@ def ratio_lines(ratios: Sequence[Ratio]) -> str:
         if ratio.target is not None:
             line += f"  want {ratio.target} at most: {'met' if ratio.met else 'MISSED'}"
         lines.append(line)
-    return "\n".join(lines)
+    return lines
+
+
+def delay_lines(delays: Sequence[Delay]) -> list[str]:
+    """Return a line for each delay."""
+    return [
+        f"{delay.of} - {delay.to}: p50 {delay.value:+.2f} ms"
+        f"  (round by round {delay.middle:+.2f}: {delay.least:+.2f} .. {delay.most:+.2f})"
+        f"  want {delay.target:+} ms at most: {'met' if delay.met else 'MISSED'}"
+        for delay in delays
+    ]
 
 
 def as_json(
     surroundings: Mapping[str, Any],
     figures: Sequence[Figure],
     ratios: Sequence[Ratio],
+    delays: Sequence[Delay],
     samples: Mapping[str, Sequence[Sample]],
 ) -> str:
     """Return everything, single samples included."""
@@ -69,5 +80,6 @@ def as_json(
         **surroundings,
         "rungs": rungs,
         "ratios": [{**attrs.asdict(ratio), "met": ratio.met} for ratio in ratios],
+        "delays": [{**attrs.asdict(delay), "met": delay.met} for delay in delays],
     }
     return json.dumps(told, indent=1, ensure_ascii=False) + "\n"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import attrs
 
 from bench import accounting, load
 from bench.load import CONNECTIONS, Load
+from bench.order import Order
+from bench.rungs import EACH, Rung
 from bench.stand import Lane, Stand
+from bench.traffic import SESSIONS
 
 WARM_SECONDS = 1
 """Before each measured load: connections to the upstream open, sessions become known."""
@@ -27,6 +30,9 @@ MORE = 1.5
 
 ENOUGH_SECONDS = 0.2
 """Least processor time that makes a sample: the kernel counts in hundredths of a second."""
+
+COUNTED_SECONDS = 1.5
+"""What was asked of authorize is written down each second."""
 
 LINE_SIZE = 100
 """Bytes; every line of an access log is longer."""
@@ -66,40 +72,40 @@ class Sample:
 
 
 def run(
-    stand: Stand, rounds: int, seconds: int, tell: Callable[[int, Lane, Sample], None]
+    stand: Stand, order: Order, tell: Callable[[int, Lane, Sample], None]
 ) -> dict[str, list[Sample]]:
     """
     Measure, and return the samples of each rung in the order of the rounds.
 
     Args:
         stand: it runs, and has been looked at.
-        rounds: how many.
-        seconds: of each load.
+        order: how many rounds, of how many seconds, at which rate.
         tell: called with the number of the round, the lane and its sample.
     """
     samples: dict[str, list[Sample]] = {lane.rung.name: [] for lane in stand.lanes}
-    for number in range(rounds):
+    for number in range(order.rounds):
         # To and fro: what grows steadily over a round favours nobody.
         for lane in stand.lanes if number % 2 == 0 else reversed(stand.lanes):
-            sample = _measure(stand, lane, seconds)
+            sample = _measure(stand, lane, order)
             samples[lane.rung.name].append(sample)
             tell(number, lane, sample)
     return samples
 
 
-def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
+def _measure(stand: Stand, lane: Lane, order: Order) -> Sample:
     where = stand.ground.directory / "requests"
     count = FIRST_RATE * WARM_SECONDS
     load.write(lane.traffic.requests(count), where)
-    warm = _load(stand, lane, WARM_SECONDS, where)
+    warm = _load(stand, lane, WARM_SECONDS, where, order.rate)
     if lane.traffic.once:
         rate = max(LEAST_RATE, MORE * warm.requests / warm.seconds)
-        count = int(rate * seconds) + warm.connections
+        count = int(rate * order.seconds) + warm.connections
         load.write(lane.traffic.requests(count), where)
     root, core = lane.child.process.pid, stand.ground.proxy_core.number
     logged, answered = lane.chain.logged(), stand.upstream.requests()
+    asked = _asked(lane)
     began, busy, used = monotonic(), accounting.core(core), accounting.used(root)
-    done = _load(stand, lane, seconds, where)
+    done = _load(stand, lane, order.seconds, where, order.rate)
     used = accounting.used(root) - used
     now = accounting.core(core)
     took = monotonic() - began
@@ -112,19 +118,37 @@ def _measure(stand: Stand, lane: Lane, seconds: int) -> Sample:
         p99=done.p99,
         others=max(0.0, now.busy - busy.busy - used) / took,
         stolen=(now.stolen - busy.stolen) / took,
-        faults=tuple(
-            faults(
+        faults=(
+            *faults(
                 done,
                 answered,
                 count if lane.traffic.once else None,
                 None if lane.chain.log is None else lane.chain.logged() - logged,
                 starved=used < ENOUGH_SECONDS,
-            )
+            ),
+            *unasked(done, _asked(lane) - asked, lane.rung),
         ),
     )
 
 
-def _load(stand: Stand, lane: Lane, seconds: int, where: Path) -> Load:
+def _asked(lane: Lane) -> int:
+    """Return how many questions have been sent to authorize until now."""
+    if lane.rung.replicas:
+        sleep(COUNTED_SECONDS)
+    return lane.chain.asked()
+
+
+def _load(stand: Stand, lane: Lane, seconds: int, where: Path, rate: int | None) -> Load:
+    if rate is not None:
+        return load.run_at(
+            rate,
+            port=lane.port,
+            authority=stand.ground.certificate if lane.rung.secure else None,
+            connections=CONNECTIONS,
+            seconds=seconds,
+            requests=where,
+            core=stand.ground.other_core,
+        )
     return load.run(
         ports=lane.clients,
         secure=lane.rung.secure,
@@ -166,3 +190,20 @@ def faults(
     if logged is not None and logged < done.requests * LINE_SIZE:
         found.append(f"only {logged} bytes of access log for {done.requests} requests")
     return found
+
+
+def unasked(done: Load, asked: int, rung: Rung) -> list[str]:
+    """
+    Return what is wrong with how often authorize was asked, in words.
+
+    Args:
+        done: what the client saw.
+        asked: questions meanwhile.
+        rung: that was measured.
+    """
+    if not rung.replicas:
+        return []
+    if rung.way.startswith(EACH):
+        return [f"only {asked} questions for {done.requests} requests"] * (asked < done.requests)
+    # One for each session, in case all of them were forgotten at once.
+    return [f"{asked} questions, and decisions are to be kept"] * (asked > SESSIONS)

@@ -12,11 +12,16 @@ from bench.chain import find
 
 BARE = ("nginx", "haproxy", "envoy", "caddy")
 MANY, TWO, APART = "many", "two-workers", "two-apart"
-WAYS = ("public", "auth", "heads", "cold", MANY, TWO, APART)
+KEPT, EACH = "rpc-kept", "rpc-each"
+REPLICAS = {KEPT: 1, EACH: 1, f"{KEPT}-of-three": 3, f"{EACH}-of-three": 3}
+"""How many authorize services decide, on the ways where the proxy does not."""
+
+WAYS = ("public", "auth", "heads", "cold", MANY, TWO, APART, *REPLICAS)
 """Ours: a public route; a session, a decision and an assertion; the same with header fields that
 never came before; the same with sessions that never did; ``auth`` with ten thousand routes;
 ``auth`` with two workers instead of one process; ``auth`` with two daemons of one process each,
-that know nothing of each other."""
+that know nothing of each other; ``auth`` where authorize is a service and its decisions are
+kept; the same where it is asked for each request; both with three of them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +49,11 @@ class Rung:
     def daemons(self) -> int:
         """Return how many daemons there are."""
         return 2 if self.way == APART else 1
+
+    @property
+    def replicas(self) -> int:
+        """Return how many authorize services decide; 0 if the proxy itself does."""
+        return REPLICAS.get(self.way, 0)
 
     @property
     def chain(self) -> str:

@@ -102,6 +102,8 @@ def put_up(children: Children, directory: Path, order: Order, tell: Callable[[st
     for rung in order.rungs:
         if rung.chain not in chains:
             chain = _chain(ground, rung, order, provider)
+            for asked in chain.asks:
+                children.start(asked)
             chains[rung.chain] = chain, children.start(chain.program)
     children.wait_until_ready(READY_SECONDS, lambda _: None)
     signed_in: Traffic | None = None

@@ -6,8 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.figures import TARGETS, figure, ratios
-from bench.report import ratio_lines, table
+from bench.figures import DELAYS, TARGETS, delays, figure, ratios
+from bench.report import delay_lines, ratio_lines, table
 from bench.rounds import Sample
 from bench.rungs import every
 
@@ -110,5 +110,42 @@ class RatioTests(SynchronousTestCase):
         samples = {"ours-auth-tls": [sample(50)], "vs-auth-tls": [sample(100)]}
         self.assertEqual(
             ratio_lines(ratios(samples)),
-            "ours-auth-tls / vs-auth-tls: 0.500  (round by round 0.500: 0.500 .. 0.500)",
+            ["ours-auth-tls / vs-auth-tls: 0.500  (round by round 0.500: 0.500 .. 0.500)"],
         )
+
+
+class DelayTests(SynchronousTestCase):
+    """delays() holds us to what a decision elsewhere may add to a request's time."""
+
+    def test_delays_are_of_rungs(self) -> None:
+        """Every rung of a delay exists; else it would never be looked at."""
+        names = {rung.name for rung in every(versus=False)}
+        self.assertEqual({name for of, to, _ in DELAYS for name in (of, to)} - names, set())
+
+    def test_met_and_missed(self) -> None:
+        """A delay at the target meets it, one above does not."""
+        for p50, met in ((2.5, True), (2.75, False)):
+            samples = {
+                "ours-auth-tls": [sample(50, p50=1.0)],
+                "ours-rpc-each-tls": [sample(200, p50=p50)],
+            }
+            (delay,) = delays(samples)
+            self.assertEqual((delay.value, delay.target, delay.met), (p50 - 1, 1.5, met))
+
+    def test_line(self) -> None:
+        """The line tells the difference of the medians, and what the rounds differed by."""
+        samples = {
+            "ours-auth-tls": [sample(50, p50=1.0), sample(50, p50=1.0), sample(50, p50=2.0)],
+            "ours-rpc-each-tls": [sample(200, p50=4.0), sample(200, p50=2.0), sample(200, p50=5.0)],
+        }
+        self.assertEqual(
+            "\n".join(delay_lines(delays(samples))),
+            "ours-rpc-each-tls - ours-auth-tls: p50 +3.00 ms"
+            "  (round by round +3.00: +1.00 .. +3.00)  want +1.5 ms at most: MISSED",
+        )
+
+    def test_a_void_figure_gives_none(self) -> None:
+        """Neither side of a delay may be void."""
+        void, sound = [sample(40, faults=("2 errors: read",))], [sample(40)]
+        for one, other in ((void, sound), (sound, void)):
+            self.assertEqual(delays({"ours-auth-tls": one, "ours-rpc-each-tls": other}), [])

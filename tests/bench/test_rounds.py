@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bench.chain import Chain, Ports
 from bench.load import CONNECTIONS, Load, LoadFailed, counted, together
-from bench.rounds import faults
+from bench.rounds import faults, unasked
+from bench.rungs import Rung
 from pomeriumd.cli.demo.children import Program
 
 
@@ -92,6 +93,32 @@ class LoadTests(SynchronousTestCase):
         for status, said in ((1, '{"requests": 1}'), (0, "unable to connect\n")):
             with self.assertRaises(LoadFailed):
                 counted(said, status, CONNECTIONS)
+
+
+class UnaskedTests(SynchronousTestCase):
+    """unasked() finds a rung that asks authorize more or less often than it is measured for."""
+
+    def found(self, way: str, asked: int) -> list[str]:
+        """Return what is wrong with 10,000 requests and so many questions."""
+        return unasked(load(), asked, Rung(proxy="ours", way=way, secure=True))
+
+    def test_each_is_asked_for(self) -> None:
+        """As many questions as requests, or more: some are asked twice, or in the warm-up."""
+        self.assertEqual(self.found("rpc-each", 10_000), [])
+        self.assertEqual(
+            self.found("rpc-each-of-three", 9_999), ["only 9999 questions for 10000 requests"]
+        )
+
+    def test_decisions_are_kept(self) -> None:
+        """No more than one question for each session."""
+        self.assertEqual(self.found("rpc-kept", 1_000), [])
+        self.assertEqual(
+            self.found("rpc-kept-of-three", 1_001), ["1001 questions, and decisions are to be kept"]
+        )
+
+    def test_nobody_to_ask(self) -> None:
+        """A proxy that decides by itself asks nobody."""
+        self.assertEqual(self.found("auth", 0), [])
 
 
 class LogTests(SynchronousTestCase):

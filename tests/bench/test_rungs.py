@@ -14,12 +14,11 @@ class RungTests(SynchronousTestCase):
     """every() and chosen() name them."""
 
     def test_all(self) -> None:
-        """Twelve ways, plain and over TLS."""
+        """Sixteen ways, plain and over TLS."""
         ways = ("nginx", "haproxy", "envoy", "caddy", "apache")
-        ours = tuple(
-            f"ours-{way}"
-            for way in ("public", "auth", "heads", "cold", "many", "two-workers", "two-apart")
-        )
+        here = ("public", "auth", "heads", "cold", "many", "two-workers", "two-apart")
+        elsewhere = ("rpc-kept", "rpc-each", "rpc-kept-of-three", "rpc-each-of-three")
+        ours = tuple(f"ours-{way}" for way in here + elsewhere)
         wanted = {f"{way}-{side}" for way in ways + ours for side in ("plain", "tls")}
         self.assertEqual({rung.name for rung in every(versus=False)}, wanted)
 
@@ -27,7 +26,7 @@ class RungTests(SynchronousTestCase):
         """With another checkout each of ours stands there twice, under two names."""
         names = [rung.name for rung in every(versus=True)]
         self.assertEqual(len(names), len(set(names)))
-        self.assertEqual(len(names), len(every(versus=False)) + 14)
+        self.assertEqual(len(names), len(every(versus=False)) + 22)
 
     def test_chosen(self) -> None:
         """A choice keeps the order of a round, whatever order it is given in."""
