@@ -18,9 +18,10 @@ The first line of standard input is an order, as JSON:
 ===============  ====================================================================
 
 It says ``{"open": ...}`` when each connection has had an answer. A further line with
-``requests`` puts others in their place; the end of standard input is the end. Then it tells
-each request: when it was due, when it was sent, when its answer was whole (seconds of the
-machine's monotonic clock), the status, and what broke if that is 0.
+``requests`` puts others in their place; the end of standard input is the end: what is due and
+was not sent by then, since its connection waited, never is. Then it tells each request that
+was sent: when it was due, when it was sent, when its answer was whole (seconds of the machine's
+monotonic clock), the status, and what broke if that is 0.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Caller(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        if self._asked is not None or self._connecting or not self._late:
+        if self._asked is not None or self._connecting or not self._late or self.crowd.over:
             return
         if self._transport is None:
             self._connecting = True
@@ -104,7 +105,7 @@ class Caller(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether nothing is under way."""
-        return self._asked is None and not self._late
+        return self._asked is None and not self._connecting
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep it."""

@@ -77,22 +77,45 @@ class Asking:
     _began: float = attrs.field(default=0.0, init=False)
     _seconds: float = attrs.field(default=0.0, init=False)
     _patient: bool = attrs.field(default=False, init=False)
+    begun: bool = attrs.field(default=False, init=False)
+    """Somebody has been asked; else it waits for its turn."""
     _timer: IDelayedCall | None = attrs.field(default=None, init=False)
     _give_up: Callable[[], None] = attrs.field(default=_nothing, init=False)
 
-    def begin(self) -> Deferred[Given]:
-        """Ask the first one."""
+    def begin(self, *, waits: bool) -> Deferred[Given]:
+        """Ask the first one; if it has to wait for that, when ``go()`` is called."""
         most = max(PATIENCE, self._attempt)
         if self._timeout > 0:
             most = min(most, self._timeout)
         self._deadline = self._clock.seconds() + most
         self._answer = Deferred(self._cancelled)
-        self._ask()
+        if waits:
+            self._timer = self._clock.callLater(most, self._unasked)
+        else:
+            self.go()
         return self._answer
+
+    def go(self) -> None:
+        """Ask the first one now."""
+        self.begun = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._ask()
 
     def fail(self, error: Undecided) -> None:
         """Give up."""
         self._leave("undecided", give_up=True)
+        self._answer.errback(error)
+
+    def _unasked(self) -> None:
+        self._timer = None
+        self._leave("full")
+        if self._replicas.others(()):
+            error = self._undecided()
+        else:
+            error = Undecided("more is asked than the authorize service answers in time")
+            error.remedy = "more replicas of authorize, or a longer decision_max_age"
         self._answer.errback(error)
 
     def _ask(self) -> None:

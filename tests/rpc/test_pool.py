@@ -16,7 +16,7 @@ from pomeriumd.errors import Undecided
 from pomeriumd.rpc.endpoint import Endpoint
 from pomeriumd.rpc.failures import NOT_SERVING, Failed, Kind, clock_off
 from pomeriumd.rpc.line import Ear, Metadata, Security
-from pomeriumd.rpc.pool import MOST, TOLD_APART, Counters, Options, Pool
+from pomeriumd.rpc.pool import AT_ONCE, MOST, TOLD_APART, Counters, Options, Pool
 from pomeriumd.settings.values import Origin
 from tests.support.logged import Logged
 
@@ -209,6 +209,102 @@ class PoolCase(SynchronousTestCase):
     def freeze(self) -> None:
         """Let nobody answer for as long as one waits for one."""
         self.clock.advance(0.25)
+
+
+class TurnTests(PoolCase):
+    """More questions than are asked at once wait for their turn."""
+
+    def setUp(self) -> None:
+        """Ask so many that one more has to wait."""
+        super().setUp()
+        for _ in range(AT_ONCE):
+            self.ask()
+
+    def answer_one(self) -> None:
+        """Answer a call that is open."""
+        _, call = self.open()[0]
+        call.given_up = True
+        call.done(VERDICT)
+
+    def test_one_more_waits(self) -> None:
+        """Nobody is asked it until another one is answered."""
+        answer = self.pool.check(QUESTION)
+        self.assertEqual(len(self.open()), AT_ONCE)
+        self.answer_one()
+        self.assertEqual(len(self.open()), AT_ONCE)
+        for _ in range(AT_ONCE):
+            self.answer_one()
+        self.successResultOf(answer)
+        self.assertEqual(self.open(), [])
+
+    def test_the_youngest_is_asked_first(self) -> None:
+        """It has the most time left: who has waited for long would get its answer too late."""
+        older, younger = (self.pool.check(attrs.evolve(QUESTION, route=r)) for r in "ab")
+        self.answer_one()
+        for _, call in self.open():
+            call.given_up = True
+            call.done(VERDICT)
+        self.successResultOf(younger)
+        self.assertNoResult(older)
+
+    def test_who_waits_in_vain(self) -> None:
+        """It is told so within a second, and what to do."""
+        self.dns = ["10.0.0.1"]
+        self.clock.advance(30)
+        for _ in range(AT_ONCE):
+            self.ask()
+        self.clock.advance(0.1)
+        answer = self.pool.check(QUESTION)
+        self.clock.advance(0.7)
+        for _ in range(AT_ONCE):
+            # Others take each place that becomes free.
+            self.ask()
+            self.answer_one()
+        self.clock.advance(0.2)
+        error = self.failureResultOf(answer, Undecided)
+        self.assertEqual(
+            str(error.value), "more is asked than the authorize service answers in time"
+        )
+        self.assertEqual(
+            error.value.remedy, "more replicas of authorize, or a longer decision_max_age"
+        )
+        self.assertEqual(self.pool.counters.calls["full"], 1)
+
+    def test_who_waits_while_all_are_frozen(self) -> None:
+        """It is told of the replicas, as those that are asked are."""
+        answer = self.pool.check(QUESTION)
+        self.clock.pump([0.05] * 19)
+        error = self.failureResultOf(answer, Undecided)
+        self.assertIn("10.0.0.1:443 no answer", str(error.value))
+
+    def test_who_leaves_while_it_waits(self) -> None:
+        """Nobody is asked for it any more, and nothing is left of it."""
+        answer = self.pool.check(QUESTION)
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+        for _ in range(AT_ONCE):
+            self.answer_one()
+        self.assertEqual((self.open(), self.pool.counters.in_flight), ([], 0))
+
+    def test_all_that_wait_when_nobody_is_left(self) -> None:
+        """When the last replica refuses, each of a thousand fails, and none on top of another."""
+        self.dns = ["10.0.0.1"]
+        self.clock.advance(30)
+        answers = [self.pool.check(QUESTION) for _ in range(MOST)]
+        while self.open():
+            _, call = self.open()[0]
+            call.given_up = True
+            call.done(BROKEN)
+        for answer in answers:
+            self.failureResultOf(answer, Undecided)
+        self.assertEqual(self.pool.counters.in_flight, 0)
+
+    def test_the_proxy_stops(self) -> None:
+        """Who waits is told so, and nobody is asked any more."""
+        answer = self.pool.check(QUESTION)
+        self.pool.stop()
+        self.failureResultOf(answer, Undecided)
+        self.assertEqual(self.open(), [])
 
 
 class CheckTests(PoolCase):

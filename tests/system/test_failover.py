@@ -293,6 +293,23 @@ def test_all_are_down(stand: Stand, fault: str) -> None:
     until(lambda: cluster.samples(proxy, "pomerium_undecided_total") == {"": refused})
 
 
+def test_more_than_can_be_answered(stand: Stand) -> None:
+    """Under many times as much as there is time for, most of what can be answered still is."""
+    rates = []
+    for connections in (8, 500):
+        load = stand.cluster.load(rate=5_000, connections=connections)
+        passes(2)
+        began = time.monotonic()
+        passes(4)
+        ended = time.monotonic()
+        course = load.end()
+        answered = [each for each in course.asked if began < each.done < ended]
+        rates.append(sum(each.good for each in answered) / (ended - began))
+        assert {each.status for each in answered} <= {200, 503}
+    note("more than can be answered", from_8=rates[0], from_500=rates[1])
+    assert rates[1] > rates[0] / 3
+
+
 def test_a_change_of_policy_arrives(cluster: Cluster) -> None:
     """Somebody who was taken out of a policy is refused within a second, though it is cached."""
     stand = standing(cluster, decision_max_age="60s")

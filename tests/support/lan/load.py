@@ -104,6 +104,7 @@ class Steady:
         name: that the proxy's certificate has to be good for.
         requests: whole ones, sent in turn.
         rate: of all connections together, in a second.
+        connections: that stay open; as many requests may be under way.
     """
 
     def __init__(
@@ -114,13 +115,14 @@ class Steady:
         name: str,
         requests: Sequence[str],
         rate: float = RATE,
+        connections: int = CONNECTIONS,
     ) -> None:
         order = {
             "address": address[0],
             "port": address[1],
             "authority": str(authority),
             "name": name,
-            "connections": CONNECTIONS,
+            "connections": connections,
             "rate": rate,
             "requests": list(requests),
         }
