@@ -19,8 +19,9 @@ from pomeriumd.errors import Undecided
 from pomeriumd.rpc.failures import Failed, Kind, late
 from pomeriumd.rpc.replica import Replica
 
-PATIENCE = 0.9
-"""Seconds for all tries of one question together, or one try if that may take longer."""
+PATIENCE = 0.8
+"""Seconds for all tries of one question together, or one try if that may take longer. Whoever
+waits hears that nobody decides within a second, and a busy host takes some of that for itself."""
 
 NAMED = 8
 """Replicas that are named in the text of one error."""

@@ -255,7 +255,7 @@ class TurnTests(PoolCase):
             self.ask()
         self.clock.advance(0.1)
         answer = self.pool.check(QUESTION)
-        self.clock.advance(0.7)
+        self.clock.advance(0.6)
         for _ in range(AT_ONCE):
             # Others take each place that becomes free.
             self.ask()
@@ -408,7 +408,7 @@ class CheckTests(PoolCase):
         self.dns = ["10.0.0.1"]
         self.clock.advance(30)
         answer = self.pool.check(QUESTION)
-        self.clock.advance(0.8)
+        self.clock.advance(0.7)
         self.only()[1].done(VERDICT)
         self.successResultOf(answer)
 
