@@ -75,7 +75,9 @@ class Renewals:
         token = own.refresh_token
         while isinstance(known := self._recent.get(key := _key(own.id, token)), _Moved):
             token = known.refresh_token
-        if known is not None:
+        # A session that already holds this answer comes because it has aged; a provider that
+        # does not rotate gives the token again, and the same answer would turn it in a circle.
+        if known is not None and known.at > own.checked:
             return succeed(known)
         waiter: Deferred[Confirmed] = Deferred(lambda left: self._leave(key, left))
         waiting = self._waiting.get(key)

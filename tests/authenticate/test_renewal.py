@@ -89,6 +89,18 @@ class RenewalsTests(SynchronousTestCase):
         self.assertNoResult(self.renewals.confirm(ALICE))
         self.assertEqual(len(self.provider.asked), 2)
 
+    def test_a_session_that_holds_the_answer(self) -> None:
+        """It comes since it has aged: the provider is asked, though it gave no other token."""
+        at = 1000
+        self.renewals.confirm(ALICE)
+        for pause in (1, 2, REMEMBERED_SECONDS - 1, REMEMBERED_SECONDS):
+            with self.subTest(pause=pause):
+                self.provider.waiting[-1].callback(attrs.evolve(GRANT, refresh_token=None))
+                self.time += pause
+                renewed = self.renewals.confirm(attrs.evolve(ALICE, checked=at))
+                self.assertNoResult(renewed)
+                at = int(self.time)
+
     def test_others_do_not_share(self) -> None:
         """Another session or another token is another question, however they are spelled."""
         for session_id, token in (("s1", "r1"), ("s1", "r2"), ("s2", "r1"), ("s1r", "1")):
