@@ -10,7 +10,7 @@ from pomeriumd.access.routes import Route
 from pomeriumd.answers.answer import Answer
 from pomeriumd.http.cookies import cookies
 from pomeriumd.http.events import Field, Request
-from pomeriumd.session.login import LoginSite, begin_login
+from pomeriumd.session.login import LoginSite, begin_login, going_round, in_circle
 from pomeriumd.session.session import Session
 from pomeriumd.session.sign_in import SIGN_IN
 
@@ -43,6 +43,29 @@ class Logins:
     def begin(self, request: Request, now: float, session: Session | None = None) -> Answer:
         """Redirect a navigation to authenticate, and bring it back to where it was going."""
         return self.begin_for(request, request.path, request.query, now, session)
+
+    def renew(
+        self, request: Request, now: float, session: Session | None, *, must: bool
+    ) -> Answer | None:
+        """
+        Redirect a navigation to authenticate, whose session is due to be confirmed.
+
+        Args:
+            must: without it, the session is not believed any more.
+
+        Returns:
+            The redirect, or None: it was confirmed several times over within seconds and is
+            due all the same, since a clock is off or the limit shorter than the way round.
+            It goes on as it is, as it does for what is no navigation.
+
+        Raises:
+            LoginFailed: the same, of one that is not believed.
+        """
+        if not in_circle(self.site, cookies(request.fields)):
+            return self.begin(request, now, session)
+        if must:
+            raise going_round()
+        return None
 
     def begin_for(
         self,

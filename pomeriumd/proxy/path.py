@@ -77,9 +77,11 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
 
     # Before the decision, since what the provider says now may differ from what it said.
     if standing in RENEWED and not route.policy.public and is_navigation(request):
-        exchange.decision = "recheck"
-        here.replies.give(exchange, here.logins.begin(request, now, session))
-        return
+        renewal = here.logins.renew(request, now, session, must=standing is Standing.STALE)
+        if renewal is not None:
+            exchange.decision = "recheck"
+            here.replies.give(exchange, renewal)
+            return
     if standing is Standing.STALE:
         known = session = None
 

@@ -144,10 +144,8 @@ def begin_login(
             no session: the browser would go round for ever.
     """
     pairs = list(pairs)
-    if session is None and _rounds(site, pairs) >= ROUNDS:
-        raise LoginFailed(
-            f"no session after {ROUNDS} sign-ins in a row", "session-cookie", SESSION_COOKIE_MISSING
-        )
+    if session is None and in_circle(site, pairs):
+        raise going_round()
     goal = target(written(origin, path, query))
     secret = base64url.encode(random(32))
     login, fields = site.logins(goal.audience).begin(
@@ -159,6 +157,20 @@ def begin_login(
         seen=0 if session is None else session.seen,
     )
     return sign_in_url(site.keys.signed_url, site.authenticate, request, now), fields
+
+
+def in_circle(site: LoginSite, pairs: Iterable[Pair]) -> bool:
+    """Return whether sign-ins ended here several times over within seconds."""
+    return _rounds(site, pairs) >= ROUNDS
+
+
+def going_round() -> LoginFailed:
+    """Return what to say where one more sign-in would come to nothing as well."""
+    return LoginFailed(
+        f"no good session after {ROUNDS} sign-ins in a row",
+        "session-cookie",
+        SESSION_COOKIE_MISSING,
+    )
 
 
 def finish_login(

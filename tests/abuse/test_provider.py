@@ -1064,6 +1064,7 @@ class DeactivatedTests(ProviderCase):
         """Whatever the provider answers but new tokens: after the hour nothing goes on."""
         for answer in self.VARIANTS:
             self.start(*self.routes)
+            self.browser = Browser(self.rig, self.provider, ends={})
             self.sign_in()
             self.provider.answers["/token"] = answer
             for minute in range(10, 60, 10):

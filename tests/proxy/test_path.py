@@ -346,6 +346,17 @@ class LimitTests(PathCase):
         self.assertEqual(got.status, 302)
         self.assertIn(b"pomerium_seen=", got.field(b"location"))
 
+    def test_a_renewal_that_comes_to_nothing_does_not_go_round(self) -> None:
+        """Due again after each of three rounds: believed, it goes on; else the page says why."""
+        for rounds, later, due in ((2, 600, 302), (3, 600, 200), (2, 3600, 302), (3, 3600, 400)):
+            with self.subTest(rounds=rounds, later=later):
+                name, token = self.cookie(seen=int(self.rig.clock.seconds()) + later - 10)
+                count = b"; __Host-_pomerium_rounds=%d" % rounds
+                self.later(later)
+                page = request(b"/", (name, token + count), *NAVIGATION)
+                got = self.through(page)[1] if due == 200 else self.ask(page)
+                self.assertEqual(got.status, due)
+
     def test_scripts_go_on_until_the_last_moment(self) -> None:
         """Other requests go through until an hour has passed, then get 401."""
         cookie = self.cookie(seen=int(self.rig.clock.seconds()) + 30)

@@ -219,7 +219,7 @@ class LoginTests(SynchronousTestCase):
         with self.assertRaises(LoginFailed) as caught:
             browser.begin()
         self.assertEqual(caught.exception.check, "session-cookie")
-        self.assertEqual(str(caught.exception), "no session after 3 sign-ins in a row")
+        self.assertEqual(str(caught.exception), "no good session after 3 sign-ins in a row")
         browser.begin(session=ALICE)
 
     def test_a_count_of_a_strangers(self) -> None:
