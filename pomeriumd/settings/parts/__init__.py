@@ -1,0 +1,1 @@
+"""The settings of the whole process, a file for each subject; ``model`` puts them together."""
