@@ -215,6 +215,8 @@ class UpstreamError(PomeriumError):
     Args:
         text: for the log.
         remedy: what the operator can do, where the class does not know it well enough.
+        tls: what went wrong with TLS, one of the words of ``crypto.tls_faults``; empty if it was
+            something else.
     """
 
     status: ClassVar[int] = 502
@@ -222,8 +224,9 @@ class UpstreamError(PomeriumError):
     public: ClassVar[str] = "The application behind this address has a problem."
     remedy: str = "see the application's own log"
 
-    def __init__(self, text: str, remedy: str | None = None) -> None:
+    def __init__(self, text: str, remedy: str | None = None, *, tls: str = "") -> None:
         super().__init__(text)
+        self.tls = tls
         if remedy is not None:
             self.remedy = remedy
 

@@ -157,6 +157,7 @@ def building(
         replies=Replies(
             pages=pages,
             headers=tuple((n.lower().encode(), v.encode()) for n, v in settings.headers),
+            count_tls=world.count_tls,
         ),
         authenticate=_no_authenticate if signing_in is None else signing_in.service.answer,
         authenticate_host=None if signing_in is None else _authenticate_host(settings),

@@ -28,7 +28,7 @@ def peer(route: RouteSettings) -> Peer:
         host=route.to.host,
         port=route.to.port,
         tls=TLSPolicy(
-            server_name=route.tls_server_name or route.to.host,
+            server_name=route.upstream_name,
             custom_ca=route.tls_custom_ca,
             client_cert=route.tls_client_cert,
             client_key=None if key is None else key.reveal(),

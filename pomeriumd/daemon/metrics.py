@@ -171,6 +171,12 @@ def _cut(metric: Described, numbers: Gathered) -> Iterator[Sample]:
             yield metric.sample(labels, count)
 
 
+def _upstream_tls(metric: Described, numbers: Gathered) -> Iterator[Sample]:
+    for (route, host, reason), (count,) in numbers["upstream_tls"].items():
+        if count:
+            yield metric.sample((host, route, reason), count)
+
+
 def _calls(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     for labels, (count,) in numbers["grpc_client"].items():
         if count:
@@ -288,6 +294,14 @@ METRICS: tuple[Described, ...] = (
         ("kind",),
         "Requests that failed, by the kind of error that the log names.",
         _errors,
+    ),
+    Described(
+        "upstream_tls_failures_total",
+        "counter",
+        ("host", "route", "reason"),
+        "Requests that failed because TLS with the application did, by the reason that the log "
+        "names.",
+        _upstream_tls,
     ),
     Described(
         "undecided_total",

@@ -2,7 +2,7 @@
 What each worker notices by itself and all of them notice: said once for the whole daemon.
 
 Every worker asks the same replicas of authorize, so each of them sees a replica go and come
-back. It tells the supervisor, which has the one log.
+back; and each connects to the same applications. It tells the supervisor, which has the one log.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
-SHARED = "pomeriumd.rpc."
+SHARED = ("pomeriumd.rpc.", "pomeriumd.net.upstreams")
 """How the namespaces begin of what all workers notice."""
 
 TEXT_SIZE = 4_096

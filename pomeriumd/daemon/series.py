@@ -74,7 +74,8 @@ OUTCOMES = 32_768
 """Combinations of labels that exchanges are counted by."""
 
 ROUTES = 1_000
-"""Routes whose times and sizes are told apart."""
+"""Routes whose times and sizes are told apart; and pairs of a route and a reason for which TLS
+with its upstream fails."""
 
 DESTINATIONS = 256
 """Upstreams whose connections are."""
@@ -144,6 +145,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "route": Family(("route", "host"), RESPONSE_SIZE.end, most=ROUTES, counts=True),
         "way": Family(("route", "host", "destination"), UPSTREAM.end, most=ROUTES, counts=True),
         "cut": Family(("reason",), size=1, most=32, counts=True),
+        "upstream_tls": Family(("route", "host", "reason"), size=1, most=ROUTES, counts=True),
         "grpc_client": Family(
             ("host", "service", "method", "status"), size=1, most=CALLS, counts=True
         ),

@@ -111,7 +111,10 @@ class Serving:
         self.authorize = AuthorizeClient(reactor, time.time)  # noqa: TID251  # as above
         self._answering = AuthorizeServer(reactor, time.time)  # noqa: TID251  # as above
         self._world = attrs.evolve(
-            world_of(reactor), authorize=self.authorize, problems=self._problems
+            world_of(reactor),
+            authorize=self.authorize,
+            problems=self._problems,
+            count_tls=self._tally.count_tls,
         )
         self._access = self._observer.access_log(reactor)
         self._upstreams = Upstreams(self._limits, self._deadlines, reactor)

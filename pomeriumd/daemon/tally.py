@@ -123,6 +123,11 @@ class Tally:
         """Count a stream that was cut for a reason, a word of ours."""
         self._values[self._place("cut", (reason,))] += 1.0
 
+    def count_tls(self, route: Route, reason: str) -> None:
+        """Count a request that failed because TLS with its upstream did, for a word of ours."""
+        labels = (route.id, route.settings.from_.host, reason)
+        self._values[self._place("upstream_tls", labels)] += 1.0
+
     def forget_routes(self) -> None:
         """Hold no route of a generation that does not serve any more; numbers stay."""
         self._spots.clear()

@@ -12,6 +12,7 @@ from pomeriumd.access.authorizer import Remote
 from pomeriumd.access.verdict import Given, Question
 from pomeriumd.errors import Problem, Undecided
 from pomeriumd.net.upstreams import Connector
+from pomeriumd.proxy.replies import CountTLS, not_counted
 
 
 @attrs.frozen
@@ -46,3 +47,5 @@ class World:
     """Says what is wrong outside at this moment, and what to change."""
     authorize: Remote = Nobody()
     """Decides for a proxy that does not decide itself."""
+    count_tls: CountTLS = not_counted
+    """Counts requests that failed because TLS with the upstream did."""

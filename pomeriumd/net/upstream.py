@@ -11,10 +11,9 @@ import math
 from collections.abc import Callable
 from typing import Protocol as Shape
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IPushProducer,
-)
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,7 +31,8 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import SWITCHING
 from pomeriumd.net.pauses import CLIENT, Pauses
-from pomeriumd.net.reasons import why
+from pomeriumd.net.peer import TLSPolicy
+from pomeriumd.net.tls_failures import late, refused
 from pomeriumd.net.wire import Wire
 
 IDLE_SECONDS = 60.0
@@ -70,18 +70,32 @@ class Asker(Shape):
         """The upstream takes more again."""
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHandshakeListener)
 class UpstreamConnection(Protocol):
-    """One connection to an upstream; leased to one exchange at a time."""
+    """
+    One connection to an upstream; leased to one exchange at a time.
+
+    Args:
+        limits: of what is read.
+        deadlines: watch it.
+        tls: what is asked of the upstream; None is plain TCP.
+    """
 
     transport: Wire  # type: ignore[assignment]  # narrower than Protocol's, wider than any ours
 
-    def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
+    def __init__(
+        self, limits: Limits, deadlines: Deadlines, tls: TLSPolicy | None = None
+    ) -> None:
         self._parser = Client1(limits)
         self._deadlines = deadlines
         self._asker: Asker | None = None
         self._out: list[bytes] = []
         self._paused = Pauses()
+        self._tls = tls
+        self._shaken = tls is None
+        """The handshake is complete, or there is none."""
+        self._ours_wanted = False
+        """The upstream asks for a client certificate."""
         self._tunnel = False
         self._full = False
         self._closing = False
@@ -93,6 +107,8 @@ class UpstreamConnection(Protocol):
         """Exchanges that it has carried."""
         self.on_free: Callable[[UpstreamConnection, bool], None] = _unowned
         self.on_gone: Callable[[UpstreamConnection], None] = _ignored
+        self.on_asked: Callable[[], None] = _nobody_told
+        """Is told that the upstream asks for a certificate, and none is shown."""
 
     # IProtocol
 
@@ -100,6 +116,14 @@ class UpstreamConnection(Protocol):
         """Begin."""
         self.transport.registerProducer(self, streaming=True)
         self._deadlines.watch(self)
+
+    def handshakeCompleted(self) -> None:
+        """Go on: the upstream is believed. In TLS 1.3 it may still refuse us."""
+        self._shaken = True
+        # What it asked is gone with the connection, and it is then that it is needed.
+        self._ours_wanted = _asks(self.transport)
+        if self._ours_wanted and self._tls is not None and self._tls.client_cert is None:
+            self.on_asked()
 
     def dataReceived(self, octets: bytes) -> None:
         """Take what the upstream sent."""
@@ -154,9 +178,11 @@ class UpstreamConnection(Protocol):
 
     def _refused(self, reason: Failure) -> UpstreamUnreachable | None:
         """Return that TLS was refused, by either side, if that is what ended the connection."""
-        if self._parser.began or reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
+        error = reason.value
+        if self._tls is None or self._parser.began or isinstance(error, ConnectionAborted):
             return None
-        return UpstreamUnreachable(f"TLS with the upstream failed: {why(reason)}")
+        asked = self._ours_wanted or _asks(self.transport)
+        return refused(error, self._tls, shaken=self._shaken, asked=asked)
 
     def _tell(self, asker: Asker, events: list[Response | Data | End]) -> None:
         for event in events:
@@ -289,6 +315,8 @@ class UpstreamConnection(Protocol):
             self._abort()
         elif self._asker is None:
             self.close()
+        elif self._tls is not None and not self._shaken:
+            self._fail(late(self._tls))
         elif self._parser.began:
             self._fail(UpstreamTimeout("the upstream's answer stalled", _STALLED))
         elif self._asked:
@@ -344,3 +372,17 @@ def _unowned(connection: UpstreamConnection, _: bool) -> None:
 
 def _ignored(connection: UpstreamConnection) -> None:
     """Stand in until a pool owns the connection."""
+
+
+def _nobody_told() -> None:
+    """Stand in until a pool owns the connection."""
+
+
+def _asks(transport: object) -> bool:
+    """
+    Tell whether the other side asks for a certificate of ours.
+
+    One that names no authorities when it asks is not seen.
+    """
+    handle = getattr(transport, "getHandle", lambda: None)()
+    return isinstance(handle, SSL.Connection) and bool(handle.get_client_ca_list())

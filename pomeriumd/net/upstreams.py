@@ -7,7 +7,7 @@ What is decided is decided by ``net.pool``, which does no I/O; here it is done.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 from typing import Protocol as Shape
@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import TimeoutError  # noqa: A004  # its name there
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pomeriumd.errors import (
@@ -28,7 +29,7 @@ from pomeriumd.errors import (
 )
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.deadlines import Deadlines
-from pomeriumd.net.peer import Peer
+from pomeriumd.net.peer import Peer, TLSPolicy
 from pomeriumd.net.pool import Next, Pool
 from pomeriumd.net.reasons import exhausted, why
 from pomeriumd.net.upstream import UpstreamConnection
@@ -51,10 +52,14 @@ FEW = 16
 class _Opened(Factory):
     limits: Limits
     deadlines: Deadlines
+    tls: TLSPolicy | None
+    on_asked: Callable[[], None]
     noisy: bool = False
 
     def buildProtocol(self, addr: object) -> UpstreamConnection:
-        return UpstreamConnection(self.limits, self.deadlines)
+        connection = UpstreamConnection(self.limits, self.deadlines, self.tls)
+        connection.on_asked = self.on_asked
+        return connection
 
 
 Waiting = Deferred[UpstreamConnection]
@@ -101,6 +106,9 @@ class Upstreams:
     _peers: AbstractSet[Peer] | None = None
     """Those of the generation in force; None before the first was told."""
     _lines: dict[Peer, _Line] = attrs.Factory(dict)
+    _asking: set[Peer] = attrs.Factory(set)
+    """Those of which it was said that they ask for a client certificate."""
+    _log = Logger()
 
     def lease(
         self, peer: Peer, endpoint: IStreamClientEndpoint, *, fresh: bool = False
@@ -150,6 +158,7 @@ class Upstreams:
             waits where there is room now gets a connection.
         """
         self._peers, self._most = peers, most
+        self._asking &= peers
         return self._settle()
 
     def _settle(self) -> Pieces[None]:
@@ -191,7 +200,9 @@ class Upstreams:
 
     def _open(self, peer: Peer, line: _Line) -> Waiting:
         pool = line.pool
-        connecting = line.endpoint.connect(_Opened(self._limits, self._deadlines))
+        connecting = line.endpoint.connect(
+            _Opened(self._limits, self._deadlines, peer.tls, lambda: self._asked(peer))
+        )
 
         def opened(connection: UpstreamConnection) -> UpstreamConnection:
             connection.on_free = lambda it, reusable: self._free(pool, it, reusable=reusable)
@@ -210,6 +221,17 @@ class Upstreams:
 
         connecting.addTimeout(CONNECT_SECONDS, self._clock, late)
         return connecting.addCallbacks(opened, not_opened)
+
+    def _asked(self, peer: Peer) -> None:
+        # Many servers, nginx among them, take everybody's handshake and answer 400 then.
+        if peer not in self._asking:
+            self._asking.add(peer)
+            self._log.info(
+                "{host}:{port} asks for a client certificate, and is shown none; if it answers 400 "
+                "or 403, set tls_client_cert and tls_client_key of the routes that lead there",
+                host=peer.host,
+                port=peer.port,
+            )
 
     def _free(
         self, pool: Pool[UpstreamConnection, Waiting], it: UpstreamConnection, *, reusable: bool

@@ -4,7 +4,8 @@ What an upstream's certificate has to be, and what we show it.
 Twisted's own check takes a certificate that bears no name at all (Twisted 26.10 with
 service-identity 26.1: the error that says so is logged, and then forgotten). With a
 private authority that issues such certificates to people, each of them could pass for
-the upstream. Here whatever goes wrong in the check is a refusal.
+the upstream. Here whatever goes wrong in the check is a refusal, a ``CertificateRefused`` that
+says why. Whether a certificate was revoked is not asked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from weakref import WeakValueDictionary
 
 import attrs
 from OpenSSL import SSL, crypto
-from OpenSSL._util import lib
+from OpenSSL._util import ffi, lib
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from twisted.internet._sslverify import IOpenSSLTrustRoot
@@ -29,12 +30,19 @@ from twisted.internet.ssl import (
     platformTrust,
     trustRootFromCertificates,
 )
-from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from pomeriumd.crypto.tls_faults import (
+    DEPTH,
+    CertificateRefused,
+    Found,
+    judged,
+    misnamed,
+    unreadable,
+)
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.net.pem import read_certificates, read_pair, use
 
@@ -45,8 +53,6 @@ HOSTS = 64
 """Hosts for which an HTTPSPolicy keeps what it made: an identity provider has a few."""
 
 ServiceID = DNS_ID | IPAddress_ID
-
-_log = Logger()
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -145,19 +151,17 @@ def client_options(
         SettingsError: a certificate or key that cannot be used, with its place.
     """
     name = server_name if server_name.isascii() else server_name.encode("idna").decode("ascii")
-    if skip_verify:
-        _log.warn(
-            "{place}: the certificate of {server_name} is not verified (tls_skip_verify)",
-            place=place,
-            server_name=server_name,
-        )
     alike = (skip_verify, custom_ca, client_cert, client_key, tuple(protocols))
     options = _options.get(alike)
     if options is None:
         own = _shown(place, client_cert, client_key)
         trust = None if skip_verify else _trust(place, custom_ca)
-        options = CertificateOptions(trustRoot=trust, acceptableProtocols=list(protocols), **own)
-        options.getContext()  # or the first connection would wait for it
+        options = CertificateOptions(
+            trustRoot=trust, verifyDepth=DEPTH, acceptableProtocols=list(protocols), **own
+        )
+        # Made now, or the first connection would wait for it. A server that renegotiates could
+        # have been given somebody else's request to answer (CVE-2009-3555).
+        options.getContext().set_options(SSL.OP_NO_RENEGOTIATION)
         _options[alike] = options
     return Unverified(name, options) if skip_verify else Verified(name, options)
 
@@ -169,11 +173,16 @@ class Trust:
 
     Args:
         read: reads them into a context.
+        partial: each of them is believed for what it is, also one that another one issued: an
+            intermediate authority, or the server's own certificate.
     """
 
-    def __init__(self, read: IOpenSSLTrustRoot) -> None:
+    def __init__(self, read: IOpenSSLTrustRoot, *, partial: bool = False) -> None:
         self._holder = SSL.Context(SSL.TLS_CLIENT_METHOD)
         read._addCACertsToContext(self._holder)  # noqa: SLF001  # Twisted's interface
+        store = self._holder.get_cert_store()
+        if partial and store is not None:
+            store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
 
     def _addCACertsToContext(self, context: SSL.Context) -> None:
         # pyOpenSSL has no public way to share a store; a test pins what this relies on.
@@ -206,7 +215,8 @@ def _trust(place: str, custom_ca: bytes | None) -> Trust:
         trust = _custom[custom_ca] = Trust(
             trustRootFromCertificates(
                 [Certificate(crypto.X509.from_cryptography(root)) for root in roots]
-            )
+            ),
+            partial=True,
         )
     return trust
 
@@ -246,16 +256,43 @@ def _check(
     """Return OpenSSL's callback for each certificate of the chain."""
     told = weakref.ref(protocol)
 
-    def verify(_: SSL.Connection, certificate: crypto.X509, __: int, depth: int, ok: int) -> bool:
-        if depth or not ok:
-            return bool(ok)
-        try:
-            verify_service_identity(extract_patterns(certificate.to_cryptography()), [wanted], [])
-        except Exception:  # noqa: BLE001  # no reason for which we would believe it
-            waiting = told()
-            if waiting is not None:
-                waiting.failVerification(Failure())
-            return False
-        return True
+    def verify(
+        _: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int
+    ) -> bool:
+        if ok and depth:
+            return True
+        found = _against(wanted, certificate) if ok else _chain(certificate, number, depth)
+        waiting = told()
+        if found is not None and waiting is not None:
+            # Not failVerification(): that hangs up before the alert is out, and then the upstream's
+            # log does not say why. A test pins this.
+            waiting._reason = Failure(CertificateRefused(found))  # noqa: SLF001  # see above
+        return found is None
 
     return verify
+
+
+def _chain(certificate: crypto.X509, number: int, depth: int) -> Found:
+    """Return why OpenSSL does not believe a chain."""
+    try:
+        words = ffi.string(lib.X509_verify_cert_error_string(number)).decode("ascii", "replace")
+        return judged(number, depth, certificate.to_cryptography(), words)
+    except Exception:  # noqa: BLE001  # a stranger wrote it: whatever it is, it is not believed
+        return unreadable()
+
+
+def _against(wanted: ServiceID, certificate: crypto.X509) -> Found | None:
+    """Return why a server's own certificate is not believed, None if it is."""
+    try:
+        read = certificate.to_cryptography()
+        try:
+            verify_service_identity(extract_patterns(read), [wanted], [])
+        except Exception:  # noqa: BLE001  # no reason for which we would believe it
+            return misnamed(_text(wanted), read)
+    except Exception:  # noqa: BLE001  # as above
+        return unreadable()
+    return None
+
+
+def _text(wanted: ServiceID) -> str:
+    return wanted.hostname.decode("ascii") if isinstance(wanted, DNS_ID) else str(wanted.ip)

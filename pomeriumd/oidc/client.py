@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 
 import attrs
 from OpenSSL import SSL
-from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -32,6 +31,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from pomeriumd.crypto.tls_faults import CertificateRefused, Fault, Found, broken_off
 from pomeriumd.errors import ProviderError
 from pomeriumd.oidc.document import read_object
 from pomeriumd.oidc.flow import Form
@@ -50,6 +50,17 @@ _JSON = {"accept": "application/json", "user-agent": "pomeriumd"}
 
 _WRAPPED = (RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed)
 
+_STORE = "; put the authority that issued it into the store of this host, and restart"
+_CLOCK = "; if it is not so, set the clock of this host right"
+
+_REMEDIES: Final[Mapping[Fault, str]] = {
+    Fault.UNTRUSTED: _STORE,
+    Fault.SELF_SIGNED: _STORE,
+    Fault.EXPIRED: _CLOCK,
+    Fault.NOT_YET: _CLOCK,
+}
+"""What can be done at this end."""
+
 # What each failure is called in the log; the first that fits.
 _FOREIGN: Final[tuple[tuple[type[Exception], str], ...]] = (
     (error.DNSLookupError, "name not found"),
@@ -57,7 +68,7 @@ _FOREIGN: Final[tuple[tuple[type[Exception], str], ...]] = (
     (error.TimeoutError, "no connection in time"),
     (error.TCPTimedOutError, "no connection in time"),
     (error.ConnectError, "no connection"),
-    (VerificationError, "certificate is for another name"),
+    (CertificateRefused, "TLS failed"),
     (SSL.Error, "TLS failed"),
     (error.ConnectionClosed, "connection broke off"),
     (SchemeNotSupported, "scheme not supported"),
@@ -348,7 +359,18 @@ def _named(failed: BaseException) -> str:
     if isinstance(failed, _Coded):
         return "answer has a content coding, none was asked for"
     words = next(words for kind, words in _FOREIGN if isinstance(failed, kind))
+    found = _tls(failed)
+    if found is None:
+        return words
+    return f"{words} ({found.fault.value}): {found.text}{_REMEDIES.get(found.fault, '')}"
+
+
+def _tls(failed: BaseException) -> Found | None:
+    """Return what went wrong with TLS, None if it says nothing or it was something else."""
+    if isinstance(failed, CertificateRefused):
+        return failed.found
     if isinstance(failed, SSL.Error) and failed.args and isinstance(failed.args[0], list):
         # OpenSSL's queue of (library, function, reason); the reason is a constant text.
-        return ", ".join([words, *(entry[-1] for entry in failed.args[0][:4] if entry)])
-    return words
+        said = [str(entry[-1]) for entry in failed.args[0][:4] if entry]
+        return broken_off(said, asked=False, shows=False)
+    return None

@@ -7,19 +7,30 @@ days that held its whole generation would keep all routes of its day in memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pomeriumd.access.routes import Route
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import Pages
-from pomeriumd.errors import MethodNotAllowed, PomeriumError, Side
+from pomeriumd.errors import MethodNotAllowed, PomeriumError, Side, UpstreamError
 from pomeriumd.http.events import Field
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.proxy.logins import hint
 
+CountTLS = Callable[[Route, str], None]
+"""Is told of a request that failed because TLS with its upstream did: the route, and why."""
+
 _log = Logger()
+
+
+def not_counted(route: Route, reason: str) -> None:
+    """Count nothing."""
+    del route, reason
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -29,6 +40,7 @@ class Replies:
     pages: Pages
     headers: tuple[Field, ...]
     """What our own answers carry too; an application's get them in ``Outbound``."""
+    count_tls: CountTLS = not_counted
 
     def give(self, exchange: Exchange, answer: Answer) -> None:
         """Give an answer, with the header fields that the settings ask for."""
@@ -50,10 +62,11 @@ class Replies:
             )
             error = PomeriumError("a bug of ours")
         elif error.side is not Side.CLIENT and not error.told_apart:
+            remedy = self._remedy(error, exchange.route)
             _log.warn(
                 "request {request_id}: {error}",
                 request_id=exchange.id,
-                error=f"{error}; {error.remedy}" if error.remedy else str(error),
+                error=f"{error}; {remedy}" if remedy else str(error),
                 kind=exchange.error,
                 route=exchange.route.id if exchange.route is not None else "",
             )
@@ -69,3 +82,11 @@ class Replies:
             allow=error.allow if isinstance(error, MethodNotAllowed) else None,
         )
         self.give(exchange, answer)
+
+    def _remedy(self, error: PomeriumError, route: Route | None) -> str:
+        """Return what the operator can do; where keys of the route are meant, of which one."""
+        if route is None or not isinstance(error, UpstreamError) or not error.tls:
+            return error.remedy
+        self.count_tls(route, error.tls)
+        settings = route.settings
+        return f"in {settings.place} ({settings.from_.text}): {error.remedy}"

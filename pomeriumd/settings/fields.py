@@ -112,6 +112,17 @@ def flag(found: object) -> bool:
     raise Unfit(f"want true or false, got {got}")
 
 
+def never(why: str) -> Callable[[object], bool]:
+    """Return a reader of a flag that may be false only."""
+
+    def read(found: object) -> bool:
+        if flag(found):
+            raise Unfit(f"want false: {why}")
+        return False
+
+    return read
+
+
 def count(least: int, most: int) -> Callable[[object], int]:
     """Return a reader of whole numbers between two bounds, both included."""
 

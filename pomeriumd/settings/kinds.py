@@ -15,6 +15,17 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 
 Flag = Annotated[bool, Reads(fields.flag, "true or false")]
+Renegotiation = Annotated[
+    bool,
+    Reads(
+        fields.never(
+            "who renegotiates could be given another's request to answer (CVE-2009-3555), and TLS "
+            "1.3 has no such thing; have the application ask for our certificate in the first "
+            "handshake"
+        ),
+        "false",
+    ),
+]
 Text = Annotated[str, Reads(fields.text, "text")]
 Word = Annotated[str, Reads(fields.word, "text without spaces")]
 User = Annotated[str, Reads(fields.user, "e-mail address or user id")]

@@ -117,8 +117,8 @@ ROUTE_NOT_YET = frozenset(
     regex_priority_order regex_rewrite_pattern regex_rewrite_substitution
     remove_request_headers response rewrite_response_headers session_recording
     set_response_headers show_error_details sub_policies tls_downstream_client_ca
-    tls_downstream_client_ca_file tls_downstream_server_name tls_upstream_allow_renegotiation
-    tls_upstream_server_name upstream_tunnel
+    tls_downstream_client_ca_file tls_downstream_server_name
+    upstream_tunnel
     """.split()  # noqa: SIM905 - a list of names reads best as a text
 )
 """Route keys that Pomerium has and we do not."""
@@ -127,7 +127,6 @@ _ROUTE_HINTS: dict[str, str] = {
     "allow_spdy": "allow_websockets is there",
     "allow_upgrades": "use allow_websockets",
     "policy": "use allowed_users, allowed_groups and allowed_domains",
-    "tls_upstream_server_name": "use tls_server_name",
 }
 
 

@@ -14,6 +14,7 @@ from pomeriumd.settings.kinds import (
     Path,
     PrivateKey,
     Regex,
+    Renegotiation,
     RequestHeaders,
     RouteOrigin,
     Text,
@@ -127,11 +128,20 @@ class RouteSettings:
     ] = True
 
     tls_skip_verify: Annotated[
-        Flag, Doc("Do not verify the application's certificate at all. Dangerous.")
+        Flag,
+        Doc(
+            "Do not verify the application's certificate at all, neither its issuer nor its name. "
+            "Dangerous: whoever stands between can be the application. Each generation of settings "
+            "logs a warning."
+        ),
     ] = False
     tls_custom_ca: Annotated[
         Certificates | None,
-        Doc("Certificates to trust for this application, in place of the system's."),
+        Doc(
+            "Certificates to trust for this application, in place of the system's: of its root, of "
+            "an authority below that, or its own. What goes wrong is in "
+            "[upstream-tls.md](upstream-tls.md)."
+        ),
     ] = None
     tls_client_cert: Annotated[
         Certificates | None, Doc("The certificate that we show to the application, with its chain.")
@@ -140,11 +150,28 @@ class RouteSettings:
     tls_server_name: Annotated[
         HostName | None,
         Doc(
-            "The name that the application's certificate must bear.",
+            "The name that the application's certificate must bear, and that it is asked for "
+            "(SNI); of an IP address, that which stands in it as such.",
             default="the host of `to`",
             example="wiki.internal",
         ),
     ] = None
+    tls_upstream_server_name: Annotated[
+        HostName | None,
+        Doc("The newer name of `tls_server_name`.", example="wiki.internal"),
+    ] = None
+    tls_upstream_allow_renegotiation: Annotated[
+        Renegotiation,
+        Doc(
+            "Taken when it says `false`, which is how it is: an application that wants to "
+            "renegotiate TLS 1.2 is refused."
+        ),
+    ] = False
+
+    @property
+    def upstream_name(self) -> str:
+        """Return the name that the application's certificate must bear."""
+        return self.tls_upstream_server_name or self.tls_server_name or self.to.host
 
     @property
     def matcher(self) -> str:

@@ -49,6 +49,7 @@ TLS = (
     "tls_client_cert",
     "tls_client_key",
     "tls_server_name",
+    "tls_upstream_server_name",
 )
 
 
@@ -61,6 +62,17 @@ def _tls_needs_https(draft: Draft) -> Iterator[Problem]:
 
 
 whole_pair(_route_rules, "tls_client_cert", "tls_client_key")
+
+
+@rule(_route_rules, "tls_server_name", "tls_upstream_server_name")
+def _one_server_name(draft: Draft) -> Iterator[Problem]:
+    old, new = draft.values["tls_server_name"], draft.values["tls_upstream_server_name"]
+    if old is not None and new is not None and old != new:
+        yield draft.at(
+            "tls_server_name",
+            f"is {shown(old)}, and tls_upstream_server_name, its newer name, is {shown(new)}; "
+            "want one of them",
+        )
 
 
 @rule(_route_rules, "tls_skip_verify", "tls_custom_ca")
