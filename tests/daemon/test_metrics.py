@@ -36,6 +36,7 @@ def busy() -> Tally:
     tally.count([(ended(at, status=502, decision="public", error="UpstreamUnreachable"), 0.03)])
     tally.count([(ended(status=404, error="NoRoute"), 0.001)])
     tally.count_cut("denied")
+    tally.count_tls(at, "expired")
     tally.set_now(dict.fromkeys(NOW, 3))
     tally.set_since(dict.fromkeys(SINCE, 4))
     check = ("pomerium.authorize.v1.Authorize", "Check", "OK")

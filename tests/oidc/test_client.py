@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
-from service_identity import VerificationError
 from treq.testing import RequestTraversalAgent
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -22,6 +21,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from pomeriumd.crypto.tls_faults import CertificateRefused, Fault, Found
 from pomeriumd.errors import ProviderError
 from pomeriumd.oidc.client import DEFAULT_SIZE, MAX_AT_ONCE, ProviderClient, Reply, _Plain
 from pomeriumd.oidc.flow import Form
@@ -254,8 +254,16 @@ class ClientTests(SynchronousTestCase):
             (error.TCPTimedOutError("secret"), "no connection in time"),
             (error.ConnectError("secret"), "no connection"),
             (error.ConnectionLost("secret"), "connection broke off"),
-            (VerificationError(errors=[]), "certificate is for another name"),
-            (tls, "TLS failed, certificate verify failed"),
+            (
+                CertificateRefused(Found(Fault.EXPIRED, "its certificate has expired, at noon")),
+                "TLS failed (expired): its certificate has expired, at noon; if it is not so, set "
+                "the clock of this host right",
+            ),
+            (
+                SSL.Error([("SSL routines", "", "wrong version number")]),
+                "TLS failed (not-tls): does not speak TLS at all",
+            ),
+            (tls, "TLS failed (other): certificate verify failed"),
             (SSL.Error(), "TLS failed"),
             (OSError(24, "secret"), "no connection"),
             (UnicodeDecodeError("utf-8", b"secret", 0, 1, ""), "URL or answer not readable"),

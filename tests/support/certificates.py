@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -54,6 +55,8 @@ def issue(
     end: datetime = END,
     title: str = "test",
     key: Key | None = None,
+    uses: Sequence[x509.ObjectIdentifier] = (),
+    path_length: int | None = None,
 ) -> Issued:
     """Return a certificate for names and IP addresses, signed by itself or an authority."""
     key = ec.generate_private_key(ec.SECP256R1()) if key is None else key
@@ -66,7 +69,7 @@ def issue(
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=path_length), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     if by is not None:
@@ -76,6 +79,8 @@ def issue(
         builder = builder.add_extension(
             x509.SubjectAlternativeName([_name(name) for name in names]), critical=False
         )
+    if uses:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
     signer = key if by is None else by.key
     edwards = isinstance(signer, Ed25519PrivateKey)
     return Issued(builder.sign(signer, None if edwards else hashes.SHA256()), key)
