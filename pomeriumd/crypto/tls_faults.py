@@ -109,10 +109,13 @@ def judged(number: int, depth: int, certificate: x509.Certificate, words: str) -
         )
     if number in _NO_ISSUER:
         return Found(
-            Fault.UNTRUSTED, f"{whose} is of {issuer}, which it does not send and nobody trusts here"
+            Fault.UNTRUSTED,
+            f"{whose} is of {issuer}, which it does not send and nobody trusts here",
         )
     if number == _BAD_SIGNATURE:
-        return Found(Fault.UNTRUSTED, f"{whose} is not signed with the key of the {issuer} known here")
+        return Found(
+            Fault.UNTRUSTED, f"{whose} is not signed with the key of the {issuer} known here"
+        )
     if number == _NOT_YET:
         when = _date(certificate.not_valid_before_utc)
         return Found(Fault.NOT_YET, f"{whose} is not valid before {when}")

@@ -83,9 +83,7 @@ class UpstreamConnection(Protocol):
 
     transport: Wire  # type: ignore[assignment]  # narrower than Protocol's, wider than any ours
 
-    def __init__(
-        self, limits: Limits, deadlines: Deadlines, tls: TLSPolicy | None = None
-    ) -> None:
+    def __init__(self, limits: Limits, deadlines: Deadlines, tls: TLSPolicy | None = None) -> None:
         self._parser = Client1(limits)
         self._deadlines = deadlines
         self._asker: Asker | None = None

@@ -15,6 +15,7 @@ from pomeriumd.errors import (
     PomeriumError,
     UpstreamBroken,
     UpstreamBusy,
+    UpstreamError,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -38,7 +39,7 @@ class HeardAnswer:
     """An ``Asker`` that keeps what it is told, in order."""
 
     told: list[object] = attrs.Factory(list)
-    errors: list[PomeriumError] = attrs.Factory(list)
+    errors: list[UpstreamError] = attrs.Factory(list)
 
     def responded(self, response: Response) -> None:
         """Keep the status."""
@@ -55,6 +56,7 @@ class HeardAnswer:
     def answer_lost(self, error: PomeriumError) -> None:
         """Keep the kind of the loss, and the loss itself."""
         self.told.append(type(error))
+        assert isinstance(error, UpstreamError)
         self.errors.append(error)
 
     def answer_flush(self) -> None:
@@ -278,15 +280,49 @@ class EndTests(UpstreamCase):
             self.memory.last.closes(clean=clean)
             self.assertEqual(heard.told, [UpstreamBroken], clean)
 
+    def test_a_handshake_that_does_not_end(self) -> None:
+        """It is late by the time of the answer, and closed by who hangs up before; both say so."""
+        peer = Peer(host="10.0.0.1", port=443, tls=TLSPolicy(server_name="up.test"))
+        late, closed = self.get(self.lease(peer)), self.get(self.lease(peer))
+        self.memory.last.closes()
+        self.pass_time(31)
+        self.assertEqual(
+            [(type(error), str(error), error.tls) for error in (*late.errors, *closed.errors)],
+            [
+                (
+                    UpstreamTimeout,
+                    "TLS with the upstream failed (timeout): does not finish its handshake",
+                    "timeout",
+                ),
+                (
+                    UpstreamUnreachable,
+                    "TLS with the upstream failed (closed): closes the connection in the handshake",
+                    "closed",
+                ),
+            ],
+        )
+
+    def test_who_was_believed_is_not_called_refused(self) -> None:
+        """After the handshake, an upstream that closes or is late is no failure of TLS."""
+        peer = Peer(host="10.0.0.1", port=443, tls=TLSPolicy(server_name="up.test"))
+        closed, late = self.get(self.lease(peer)), self.get(self.lease(peer))
+        for server in self.memory.opened:
+            server.protocol.handshakeCompleted()
+        self.memory.opened[0].closes()
+        self.pass_time(31)
+        self.assertEqual((closed.told, late.told), ([UpstreamBroken], [UpstreamTimeout]))
+        self.assertEqual([error.tls for error in (*closed.errors, *late.errors)], ["", ""])
+
     def test_tls_that_is_refused_says_why(self) -> None:
         """A certificate that does not verify is told from a connection that broke off."""
-        heard = self.get(self.lease())
-        refusal = SSL.Error([("SSL routines", "", "certificate verify failed")])
+        peer = Peer(host="10.0.0.1", port=443, tls=TLSPolicy(server_name="up.test"))
+        heard = self.get(self.lease(peer))
+        refusal = SSL.Error([("SSL routines", "", "wrong version number")])
         self.memory.last.protocol.connectionLost(Failure(refusal))
         self.assertEqual(heard.told, [UpstreamUnreachable])
         self.assertEqual(
             [str(error) for error in heard.errors],
-            ["TLS with the upstream failed: certificate verify failed"],
+            ["TLS with the upstream failed (not-tls): does not speak TLS at all"],
         )
 
     def test_an_upstream_that_dies_in_its_answer(self) -> None:

@@ -8,18 +8,17 @@ from typing import Any
 
 from OpenSSL import SSL
 from OpenSSL._util import lib
-from service_identity import CertificateError, VerificationError
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.task import Clock
-from twisted.internet.testing import EventLoggingObserver, StringTransport
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface.verify import verifyObject
 
+from pomeriumd.crypto.tls_faults import CertificateRefused
 from pomeriumd.errors import SettingsError
 from pomeriumd.net.verify import HTTPSPolicy, Unverified, Verified, client_options
 from tests.support.certificates import BEGIN, Issued, authority, days, issue, leaf
@@ -57,16 +56,23 @@ class UpstreamTests(SynchronousTestCase):
         factory = TLSMemoryBIOFactory(
             creator, isClient=True, wrappedFactory=OneProtocol(ours), clock=Clock()
         )
-        outer = factory.buildProtocol(None)
-        wire = StringTransport()
+        self.outer = outer = factory.buildProtocol(None)
+        self.wire = wire = StringTransport()
+        self.refusals: list[str] = []
+        # It holds what other tests want to see go.
+        self.addCleanup(self.__dict__.pop, "outer", None)
         there = SSL.Connection(context, None)
         there.set_accept_state()
         outer.makeConnection(wire)
         for _ in range(6):
             there.bio_write(wire.value())
             wire.clear()
-            with contextlib.suppress(SSL.WantReadError, SSL.Error):
+            try:
                 there.do_handshake()
+            except SSL.WantReadError:
+                pass
+            except SSL.Error as error:
+                self.refusals.append(str(error))
             with contextlib.suppress(SSL.WantReadError):
                 outer.dataReceived(there.bio_read(65536))
             if not wire.value():
@@ -106,7 +112,7 @@ class UpstreamTests(SynchronousTestCase):
         """Without tls_custom_ca the tests' authority is a stranger."""
         creator = client_options(server_name="up.test", place="policy[0]")
         ours, _ = self.meet(creator, serving(leaf("up.test")))
-        self.assertEqual(ours.lost, [SSL.Error])
+        self.assertEqual(ours.lost, [CertificateRefused])
 
     def test_the_authorities_are_read_once(self) -> None:
         """
@@ -140,28 +146,45 @@ class UpstreamTests(SynchronousTestCase):
         del two
         self.assertIsNone(gone())
 
-    def test_the_reason_is_told(self) -> None:
-        """The protocol learns which name was wanted; no name at all is a reason too."""
-        for server, reason in [
-            (leaf("other.test"), VerificationError),
-            (issue(by=authority(), title="up.test"), CertificateError),
-        ]:
+    def test_an_authority_below_the_root_will_do(self) -> None:
+        """What tls_custom_ca names is trusted as it is: an intermediate one, or the server's own."""
+        middle = issue(by=authority(), authority=True, title="middle")
+        below = issue("up.test", by=middle)
+        for ca, good in ((middle, True), (below, True), (leaf("up.test"), False)):
+            creator = client_options(server_name="up.test", custom_ca=ca.pem, place="policy[0]")
+            ours, _ = self.meet(creator, serving(below))
+            self.assertEqual(ours.lost == [], good)
+
+    def test_an_alert_goes_out(self) -> None:
+        """The other side is told that it is not believed: the alert comes before our goodbye."""
+        for server, alert in ((issue("up.test"), "unknown ca"), (leaf("other.test"), "alert")):
             creator = client_options(
                 server_name="up.test", custom_ca=authority().pem, place="policy[0]"
             )
-            ours, _ = self.meet(creator, serving(server))
-            self.assertEqual(ours.lost, [reason])
+            self.meet(creator, serving(server))
+            self.assertIn(alert, self.refusals[-1])
+
+    def test_nobody_renegotiates(self) -> None:
+        """An upstream that asks for a new handshake in TLS 1.2 gets none."""
+        creator = client_options(
+            server_name="up.test", custom_ca=authority().pem, place="policy[0]"
+        )
+        context = serving(leaf("up.test"))
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        _, there = self.meet(creator, context)
+        there.renegotiate()
+        there.do_handshake()  # which writes the question
+        self.outer.dataReceived(there.bio_read(65536))
+        there.bio_write(self.wire.value())
+        with self.assertRaises(SSL.Error) as caught:
+            there.recv(1)
+        self.assertIn("no renegotiation", str(caught.exception))
 
     def test_skip_verify_believes_all(self) -> None:
-        """tls_skip_verify takes any certificate, still asks by name, and is warned of once."""
-        observer = EventLoggingObserver()
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        """tls_skip_verify takes any certificate, and still asks by name."""
         creator = client_options(server_name="up.test", skip_verify=True, place="policy[3]")
         verifyObject(IOpenSSLClientConnectionCreator, creator)
         self.assertIsInstance(creator, Unverified)
-        warned = [e for e in observer if e["log_level"] is LogLevel.warn]
-        self.assertEqual([e["place"] for e in warned], ["policy[3]"])
         ours, there = self.meet(creator, serving(issue("stranger.test")))
         self.assertEqual((ours.lost, there.get_servername()), ([], b"up.test"))
         self.assertEqual(agreed(there), b"http/1.1")

@@ -589,6 +589,7 @@ class RouteRuleTests(SynchronousTestCase):
             ("tls_skip_verify", True),
             ("tls_custom_ca", chain),
             ("tls_server_name", "a.example"),
+            ("tls_upstream_server_name", "a.example"),
         ):
             self.faulty(
                 f"policy[0].{name}: means nothing: the application is reached over http://",
@@ -604,6 +605,30 @@ class RouteRuleTests(SynchronousTestCase):
             to="https://a",
             tls_client_cert=pair()[0],
         )
+
+    def test_two_names_of_the_upstream(self) -> None:
+        """The old key and the newer one do not contradict each other; the same is no fault."""
+        self.faulty(
+            "policy[0].tls_server_name: is 'a.example', and tls_upstream_server_name, its newer "
+            "name, is 'b.example'; want one of them",
+            to="https://a",
+            tls_server_name="a.example",
+            tls_upstream_server_name="b.example",
+        )
+        self.faulty(
+            to="https://a", tls_server_name="a.example", tls_upstream_server_name="a.example"
+        )
+
+    def test_renegotiation(self) -> None:
+        """It is refused with the reason; to say that there is none is no fault."""
+        self.faulty(
+            "policy[0].tls_upstream_allow_renegotiation: want false: who renegotiates could be "
+            "given another's request to answer (CVE-2009-3555), and TLS 1.3 has no such thing; "
+            "have the application ask for our certificate in the first handshake",
+            to="https://a",
+            tls_upstream_allow_renegotiation=True,
+        )
+        self.faulty(to="https://a", tls_upstream_allow_renegotiation=False)
 
     def test_skip_verify_with_ca(self) -> None:
         """Trusting all and trusting some is not possible together."""

@@ -86,9 +86,7 @@ def cases() -> list[Case]:
             log="is for *.example.test, not for a.up.example.test",
             remedy="set tls_server_name to one of its names",
         ),
-        Case(
-            name="ip4", shows=[leaf("127.0.0.1")], route={"tls_server_name": None}, status=200
-        ),
+        Case(name="ip4", shows=[leaf("127.0.0.1")], route={"tls_server_name": None}, status=200),
         Case(
             name="ip6",
             shows=[leaf("::1")],
@@ -172,7 +170,7 @@ def cases() -> list[Case]:
         Case(name="deep", shows=chain(9), status=200),
         Case(
             name="too-deep",
-            shows=chain(11),
+            shows=chain(10),
             reason="chain-too-long",
             log="has more than 9 certificates of authorities",
         ),
