@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.crypto.tls_faults import Fault
 from pomeriumd.daemon.metrics import METRICS, table
 from pomeriumd.oidc.refusals import EXPLANATIONS
 from pomeriumd.rpc import failures
@@ -56,6 +57,13 @@ class TroubleshootingTests(SynchronousTestCase):
         text = (ROOT / "docs" / "troubleshooting.md").read_text()
         missing = {check for check in checks_in_the_code() if f"`{check}`" not in text}
         self.assertEqual(missing, set())
+
+    def test_every_fault_of_tls_is_explained(self) -> None:
+        """A word that log and metric have for TLS with an application stands in its table."""
+        text = (ROOT / "docs" / "upstream-tls.md").read_text()
+        rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+        explained = {word for row in rows for word in re.findall(r"`([a-z-]+)`", row)}
+        self.assertEqual(explained, {fault.value for fault in Fault})
 
     def test_every_fault_of_a_replica_is_explained(self) -> None:
         """How a line about an authorize service ends, up to what is measured or quoted."""

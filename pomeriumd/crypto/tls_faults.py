@@ -77,16 +77,27 @@ class CertificateRefused(Exception):
         self.found = found
 
 
-_NO_ISSUER = frozenset({2, 20, 21, 27, 28, 33})
-_SELF_SIGNED = 18
-_ROOT_NOT_TRUSTED = 19
-_BAD_SIGNATURE = 7
-_NOT_YET = 9
-_EXPIRED = 10
-_TOO_LONG = 22
-_LONGER_THAN_ALLOWED = 25
-_PURPOSE = 26
-_WEAK = frozenset({66, 67, 68})
+_NO_ISSUER = (
+    Fault.UNTRUSTED,
+    "{whose} is of {issuer}, which it does not send and nobody trusts here",
+)
+_WEAK = (Fault.WEAK, "{whose} is too weak ({words})")
+
+_CHAIN = {
+    7: (Fault.UNTRUSTED, "{whose} is not signed with the key of the {issuer} known here"),
+    9: (Fault.NOT_YET, "{whose} is not valid before {begin}"),
+    10: (Fault.EXPIRED, "{whose} has expired, at {end}"),
+    18: (Fault.SELF_SIGNED, "{whose} is signed by itself alone ({issuer})"),
+    19: (Fault.UNTRUSTED, "its chain ends at {subject}, which is not trusted here"),
+    22: (Fault.TOO_DEEP, f"its chain has more than {DEPTH} certificates of authorities"),
+    25: (Fault.TOO_DEEP, "its chain is longer than {subject} allows"),
+    26: (Fault.PURPOSE, "{whose} is not for servers (extended key usage)"),
+    **dict.fromkeys((2, 20, 21, 27, 28, 33), _NO_ISSUER),
+    **dict.fromkeys((66, 67, 68), _WEAK),
+}
+"""OpenSSL's errors of a chain: what each is, and how it is said."""
+
+_ANY = (Fault.INVALID, "{whose} is not valid ({words})")
 
 
 def judged(number: int, depth: int, certificate: x509.Certificate, words: str) -> Found:
@@ -99,38 +110,17 @@ def judged(number: int, depth: int, certificate: x509.Certificate, words: str) -
         certificate: that one.
         words: OpenSSL's, for an error that has none here.
     """
-    whose = "its certificate" if depth == 0 else f"the certificate of {subject(certificate)}"
-    issuer = title(certificate.issuer)
-    if number == _SELF_SIGNED:
-        return Found(Fault.SELF_SIGNED, f"{whose} is signed by itself alone ({issuer})")
-    if number == _ROOT_NOT_TRUSTED:
-        return Found(
-            Fault.UNTRUSTED, f"its chain ends at {subject(certificate)}, which is not trusted here"
-        )
-    if number in _NO_ISSUER:
-        return Found(
-            Fault.UNTRUSTED,
-            f"{whose} is of {issuer}, which it does not send and nobody trusts here",
-        )
-    if number == _BAD_SIGNATURE:
-        return Found(
-            Fault.UNTRUSTED, f"{whose} is not signed with the key of the {issuer} known here"
-        )
-    if number == _NOT_YET:
-        when = _date(certificate.not_valid_before_utc)
-        return Found(Fault.NOT_YET, f"{whose} is not valid before {when}")
-    if number == _EXPIRED:
-        when = _date(certificate.not_valid_after_utc)
-        return Found(Fault.EXPIRED, f"{whose} has expired, at {when}")
-    if number == _TOO_LONG:
-        return Found(Fault.TOO_DEEP, f"its chain has more than {DEPTH} certificates of authorities")
-    if number == _LONGER_THAN_ALLOWED:
-        return Found(Fault.TOO_DEEP, f"its chain is longer than {subject(certificate)} allows")
-    if number == _PURPOSE:
-        return Found(Fault.PURPOSE, f"{whose} is not for servers (extended key usage)")
-    if number in _WEAK:
-        return Found(Fault.WEAK, f"{whose} is too weak ({shown(words)})")
-    return Found(Fault.INVALID, f"{whose} is not valid ({shown(words)})")
+    fault, text = _CHAIN.get(number, _ANY)
+    owner = subject(certificate)
+    said = text.format(
+        whose="its certificate" if depth == 0 else f"the certificate of {owner}",
+        subject=owner,
+        issuer=title(certificate.issuer),
+        begin=_date(certificate.not_valid_before_utc),
+        end=_date(certificate.not_valid_after_utc),
+        words=shown(words),
+    )
+    return Found(fault, said)
 
 
 def misnamed(wanted: str, certificate: x509.Certificate) -> Found:
@@ -139,8 +129,8 @@ def misnamed(wanted: str, certificate: x509.Certificate) -> Found:
     if not names:
         return Found(
             Fault.NO_NAME,
-            f"its certificate bears no name (subjectAltName), only its title {subject(certificate)},"
-            f" and {shown(wanted)} is wanted",
+            "its certificate bears no name (subjectAltName), only its title "
+            f"{subject(certificate)}, and {shown(wanted)} is wanted",
         )
     more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
     return Found(

@@ -46,7 +46,7 @@ _REMEDIES: Mapping[Fault, str] = MappingProxyType(
         "serves",
         Fault.HTTP_VERSION: "have the application offer http/1.1 (ALPN)",
         Fault.NOT_TLS: "if it speaks plain HTTP, write http:// in `to`; else is the port right?",
-        Fault.CLOSED: "see its own log; does it want another tls_server_name, or a tls_client_cert?",
+        Fault.CLOSED: "see its own log; does it want another tls_server_name, or tls_client_cert?",
         Fault.LATE: "does the port of `to` speak TLS, and what keeps the application?",
         Fault.OTHER: "see the application's own log",
     }

@@ -147,7 +147,7 @@ class UpstreamTests(SynchronousTestCase):
         self.assertIsNone(gone())
 
     def test_an_authority_below_the_root_will_do(self) -> None:
-        """What tls_custom_ca names is trusted as it is: an intermediate one, or the server's own."""
+        """What tls_custom_ca names is trusted: an intermediate one, or the server's own."""
         middle = issue(by=authority(), authority=True, title="middle")
         below = issue("up.test", by=middle)
         for ca, good in ((middle, True), (below, True), (leaf("up.test"), False)):

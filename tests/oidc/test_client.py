@@ -256,8 +256,10 @@ class ClientTests(SynchronousTestCase):
             (error.ConnectionLost("secret"), "connection broke off"),
             (
                 CertificateRefused(Found(Fault.EXPIRED, "its certificate has expired, at noon")),
-                "TLS failed (expired): its certificate has expired, at noon; if it is not so, set "
-                "the clock of this host right",
+                (
+                    "TLS failed (expired): its certificate has expired, at noon; if it is not so, "
+                    "set the clock of this host right"
+                ),
             ),
             (
                 SSL.Error([("SSL routines", "", "wrong version number")]),

@@ -31,7 +31,7 @@ class Case:
     Args:
         name: of the route's host, and of the server.
         shows: its certificate, and what is sent along; None is plain HTTP.
-        route: keys of the route, over ``tls_custom_ca`` and ``tls_server_name``; None takes one out.
+        route: keys of the route, over ``tls_custom_ca`` and ``tls_server_name``; None is none.
         more: lines of nginx.
         address: where it listens.
         status: what a user gets.

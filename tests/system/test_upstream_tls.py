@@ -192,7 +192,7 @@ def test_who_is_not_verified_is_warned_of_once(stage: Stage) -> None:
 
 
 def test_who_asks_for_a_certificate_is_told_of_once(stage: Stage) -> None:
-    """nginx answers 400 where others break off: the log says that it asks, once for all workers."""
+    """Who answers 400 and breaks nothing off is told of in the log, once for all workers."""
     for _ in range(8):
         stage.get("asked-nothing-shown")
     asks = f"{_to(stage, 'asked-nothing-shown').removeprefix('https://')} asks for a client"
