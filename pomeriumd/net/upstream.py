@@ -177,7 +177,9 @@ class UpstreamConnection(Protocol):
     def _refused(self, reason: Failure) -> UpstreamUnreachable | None:
         """Return that TLS was refused, by either side, if that is what ended the connection."""
         error = reason.value
-        if self._tls is None or self._parser.began or isinstance(error, ConnectionAborted):
+        if self._tls is None or self._parser.began or error is None:
+            return None
+        if isinstance(error, ConnectionAborted):
             return None
         asked = self._ours_wanted or _asks(self.transport)
         return refused(error, self._tls, shaken=self._shaken, asked=asked)

@@ -16,6 +16,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import attrs
 import pytest
@@ -40,6 +41,13 @@ ALERTS = [
     ("tls1_3", True, "client-certificate-refused", "is tls_client_cert of an authority that it"),
 ]
 """What openssl refuses in the handshake itself: version, whether we show one, reason, remedy."""
+
+
+PRIVATE = {
+    "from": "http://private.localhost",
+    "to": "http://127.0.0.1:1",
+    "allowed_users": ["ann@example.com"],
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -104,11 +112,11 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         "cookie_secure": False,
         "authenticate_service_url": "http://authenticate.localhost",
         "idp_provider": "oidc",
-        "idp_provider_url": "https://id.example.com",
+        "idp_provider_url": f"https://127.0.0.1:{nginx.ports['ip4']}",
         "idp_client_id": "x",
         "idp_client_secret": "y",
         "state_dir": str(place / "state"),
-        "policy": [*routes(ALL, nginx.ports), *routes(alerts, ports)],
+        "policy": [*routes(ALL, nginx.ports), *routes(alerts, ports), PRIVATE],
     }
     config = place / "config.json"
     config.touch(mode=0o600)
@@ -204,6 +212,26 @@ def test_the_application_is_told_why(stage: Stage) -> None:
     """An alert goes out, so that the application's own log says what we do not believe."""
     stage.get("untrusted")
     stage.nginx.process.until("alert unknown ca")
+
+
+def test_the_provider_has_the_same_reasons(stage: Stage) -> None:
+    """A sign-in at a provider whose authority is not in the system's store says which one it is."""
+    connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=PATIENCE_SECONDS)
+    target, host = "/", "private.localhost"
+    page = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for _ in range(3):
+        connection.request("GET", target, headers={"Host": host, **page})
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != http.HTTPStatus.FOUND:
+            break
+        to = urlsplit(answer.getheader("Location", ""))
+        target, host = f"{to.path}?{to.query}", to.netloc
+    connection.close()
+    assert answer.status == http.HTTPStatus.SERVICE_UNAVAILABLE
+    line = stage.daemon.until("TLS failed (untrusted-issuer): ")
+    assert '\\"test authority\\"' in line
+    assert "put the authority that issued it into the store of this host" in line
 
 
 def _to(stage: Stage, name: str) -> str:
