@@ -11,16 +11,14 @@ says why. Whether a certificate was revoked is not asked.
 from __future__ import annotations
 
 import functools
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
 import attrs
 from OpenSSL import SSL, crypto
-from OpenSSL._util import ffi, lib
-from service_identity.cryptography import extract_patterns
-from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from OpenSSL._util import lib
+from service_identity.hazmat import DNS_ID, IPAddress_ID
 from twisted.internet._sslverify import IOpenSSLTrustRoot
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -31,19 +29,12 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 from twisted.protocols.tls import TLSMemoryBIOProtocol
-from twisted.python.failure import Failure
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from pomeriumd.crypto.tls_faults import (
-    DEPTH,
-    CertificateRefused,
-    Found,
-    judged,
-    misnamed,
-    unreadable,
-)
+from pomeriumd.crypto.tls_faults import DEPTH
 from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.net.believing import ServiceID, check
 from pomeriumd.net.pem import read_certificates, read_pair, use
 
 HTTP1 = (b"http/1.1",)
@@ -51,8 +42,6 @@ HTTP1 = (b"http/1.1",)
 
 HOSTS = 64
 """Hosts for which an HTTPSPolicy keeps what it made: an identity provider has a few."""
-
-ServiceID = DNS_ID | IPAddress_ID
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -73,7 +62,7 @@ class Verified:
             else DNS_ID(self.server_name)
         )
         connection.set_verify(
-            SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _check(wanted, tlsProtocol)
+            SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, check(wanted, tlsProtocol)
         )
         return connection
 
@@ -248,51 +237,3 @@ def _named(
     if not _is_address(server_name):
         connection.set_tlsext_host_name(server_name.encode("ascii"))
     return connection
-
-
-def _check(
-    wanted: ServiceID, protocol: TLSMemoryBIOProtocol
-) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
-    """Return OpenSSL's callback for each certificate of the chain."""
-    told = weakref.ref(protocol)
-
-    def verify(
-        _: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int
-    ) -> bool:
-        if ok and depth:
-            return True
-        found = _against(wanted, certificate) if ok else _chain(certificate, number, depth)
-        waiting = told()
-        if found is not None and waiting is not None:
-            # Not failVerification(): that hangs up before the alert is out, and then the upstream's
-            # log does not say why. A test pins this.
-            waiting._reason = Failure(CertificateRefused(found))  # noqa: SLF001  # see above
-        return found is None
-
-    return verify
-
-
-def _chain(certificate: crypto.X509, number: int, depth: int) -> Found:
-    """Return why OpenSSL does not believe a chain."""
-    try:
-        words = ffi.string(lib.X509_verify_cert_error_string(number)).decode("ascii", "replace")
-        return judged(number, depth, certificate.to_cryptography(), words)
-    except Exception:  # noqa: BLE001  # a stranger wrote it: whatever it is, it is not believed
-        return unreadable()
-
-
-def _against(wanted: ServiceID, certificate: crypto.X509) -> Found | None:
-    """Return why a server's own certificate is not believed, None if it is."""
-    try:
-        read = certificate.to_cryptography()
-        try:
-            verify_service_identity(extract_patterns(read), [wanted], [])
-        except Exception:  # noqa: BLE001  # no reason for which we would believe it
-            return misnamed(_text(wanted), read)
-    except Exception:  # noqa: BLE001  # as above
-        return unreadable()
-    return None
-
-
-def _text(wanted: ServiceID) -> str:
-    return wanted.hostname.decode("ascii") if isinstance(wanted, DNS_ID) else str(wanted.ip)

@@ -23,6 +23,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.net.connect import TLSEndpoint, TLSTransport
 from pomeriumd.net.contexts import CertificateStore, client_options
 from pomeriumd.net.deadlines import Deadlines
+from pomeriumd.net.peer import TLSPolicy
 from pomeriumd.net.upstream import UpstreamConnection
 from tests.support.certificates import NOW, authority, leaf
 
@@ -46,17 +47,22 @@ class Wired:
 class CircleTests(SynchronousTestCase):
     """Each way in which a connection may end."""
 
-    def connect(self) -> tuple[UpstreamConnection, Any, SSL.Connection]:
-        """Return a connection, its TLS transport, and the other side."""
+    def connect(
+        self, shown: str = "up.example.test"
+    ) -> tuple[UpstreamConnection, Any, SSL.Connection]:
+        """Return a connection, its TLS transport, and the other side, which shows this name."""
         clock = Clock()
         options = client_options(
             server_name="up.example.test", place="policy[0]", custom_ca=authority().pem
         )
         wired = Wired()
-        factory = Factory.forProtocol(lambda: UpstreamConnection(Limits(), Deadlines(clock)))
+        policy = TLSPolicy(server_name="up.example.test")
+        factory = Factory.forProtocol(
+            lambda: UpstreamConnection(Limits(), Deadlines(clock), policy)
+        )
         connection = self.successResultOf(TLSEndpoint(wired, options, clock).connect(factory))
         (tls,) = wired.made
-        store = CertificateStore.of([leaf("up.example.test").pair()], NOW)
+        store = CertificateStore.of([leaf(shown).pair()], NOW)
         server = SSL.Connection(store.base(), None)
         store.begin(server)
         server.set_accept_state()
@@ -70,7 +76,7 @@ class CircleTests(SynchronousTestCase):
             tls.transport.clear()
             if said:
                 server.bio_write(said)
-            with contextlib.suppress(SSL.WantReadError):
+            with contextlib.suppress(SSL.Error):
                 server.do_handshake()
             with contextlib.suppress(SSL.WantReadError):
                 tls.dataReceived(server.bio_read(65_536))
@@ -102,3 +108,15 @@ class CircleTests(SynchronousTestCase):
             end(tls, server)
             del connection, tls, server
             self.assertEqual([ref() for ref in gone], [None, None], name)
+
+    def test_neither_does_one_that_is_not_believed(self) -> None:
+        """A handshake that fails leaves nothing behind."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        connection, tls, server = self.connect("other.example.test")
+        self.assertTrue(tls.transport.disconnecting)
+        tls.connectionLost(Failure(ConnectionDone()))
+        gone = [weakref.ref(each) for each in (connection, tls)]
+        del connection, tls, server
+        self.assertEqual([ref() for ref in gone], [None, None])

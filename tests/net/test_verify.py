@@ -120,7 +120,8 @@ class UpstreamTests(SynchronousTestCase):
 
         It goes with the last of them. The private attribute of pyOpenSSL is pinned by this.
         """
-        ca, us = authority().pem, leaf("us.test")
+        # An authority of this test: others hold contexts that trust theirs.
+        ca, us = issue(authority=True).pem, leaf("us.test")
         one, two = (
             client_options(server_name=name, custom_ca=ca, place="p")
             for name in ("a.test", "b.test")

@@ -8,13 +8,13 @@ the log, and the metric counts it by route and reason.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
 import re
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,12 +88,18 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """Start all of it."""
     place = tmp_path_factory.mktemp("tls")
     port, metrics = free_port(), free_port()
+    ends = contextlib.ExitStack()
+    request.addfinalizer(ends.close)
     nginx = Nginx(place / "nginx", ALL)
-    asking = [_asking(place, version) for version, *_ in ALERTS]
+    ends.enter_context(nginx.process)
+    asking = []
+    for version, *_ in ALERTS:
+        asking.append(_asking(place, version))
+        ends.enter_context(asking[-1][1])
     shown, ports = issue("us"), {f"alert-{i}": port for i, (port, _) in enumerate(asking)}
     alerts = [
         Case(
@@ -124,9 +130,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     program = Path(sys.executable).with_name("twistd")
     daemon = Running([program, "-n", "--pidfile=", "pomerium", "-c", config], where=place)
     daemon.begun("listens on")
-    yield Stage(port=port, metrics=metrics, daemon=daemon, nginx=nginx)
-    for running in (daemon, nginx.process, *(process for _, process in asking)):
-        running.stop()
+    ends.enter_context(daemon)
+    return Stage(port=port, metrics=metrics, daemon=daemon, nginx=nginx)
 
 
 def _asking(place: Path, version: str) -> tuple[int, Running]:
