@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,12 +89,15 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """Start all of it."""
-    place = tmp_path_factory.mktemp("tls")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Start all of it, and end what was started."""
+    with contextlib.ExitStack() as ends:
+        yield _started(tmp_path_factory.mktemp("tls"), ends)
+
+
+def _started(place: Path, ends: contextlib.ExitStack) -> Stage:
+    """Start the applications, and the daemon before them."""
     port, metrics = free_port(), free_port()
-    ends = contextlib.ExitStack()
-    request.addfinalizer(ends.close)
     nginx = Nginx(place / "nginx", ALL)
     ends.enter_context(nginx.process)
     asking = []
