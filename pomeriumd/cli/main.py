@@ -9,6 +9,7 @@ import click
 import pomeriumd
 
 COMMANDS = {
+    "ca": "pomeriumd.cli.ca.command",
     "check": "pomeriumd.cli.check",
     "demo": "pomeriumd.cli.demo.command",
     "reload": "pomeriumd.cli.reload",
