@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "pomeriumd.cli.demo.command",
     "reload": "pomeriumd.cli.reload",
     "status": "pomeriumd.cli.status",
+    "tls": "pomeriumd.cli.tls.command",
     "secrets": "pomeriumd.cli.secrets.command",
     "verify": "pomeriumd.cli.verify.command",
 }
