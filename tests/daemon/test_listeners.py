@@ -101,6 +101,18 @@ class InheritedTests(SynchronousTestCase):
         self.assertEqual(listener.socket.getsockname(), made.getsockname())
         self.assertEqual((listener.source, listener.socket.getblocking()), (SYSTEMD, False))
 
+    def test_plain_http_by_its_name(self) -> None:
+        """So is the second one, if the settings want it; else it is closed."""
+        made = self.listening()
+        for wanted, names in ((ANY, [MAIN, REDIRECT]), (None, [MAIN])):
+            settings = make_settings(address=ANY, http_redirect_addr=wanted)
+            sockets = Sockets(settings, lambda: given(http_redirect_addr=made))
+            self.addCleanup(sockets.stopService)
+            sockets.privilegedStartService()
+            self.assertEqual(sorted(sockets.by_name), names)
+            if wanted:
+                self.assertEqual(sockets.by_name[REDIRECT].source, SYSTEMD)
+
     def test_a_name_of_nobody(self) -> None:
         """A socket whose name is no setting of ours is closed, and the log says which are."""
         strange = self.listening()

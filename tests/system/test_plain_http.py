@@ -1,22 +1,35 @@
-"""Plain http at real daemons with two workers: curl, HAProxy with PROXY headers, reloads."""
+"""Plain http at real daemons, with workers and without: curl, HAProxy, reloads, lost rights."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.balancers import FROM, _command, configuration, put_right, until_it_listens
-from tests.support.daemon import DOMAIN, Daemon
+from tests.support.balancers import (
+    FROM,
+    _command,
+    configuration,
+    missing,
+    put_right,
+    until_it_listens,
+)
+from tests.support.certificates import leaf
+from tests.support.daemon import DOMAIN, Daemon, command
 from tests.support.load.programs import until
+from tests.support.planes import base64_of
 from tests.support.processes import PATIENCE_SECONDS, Running, free_port
+from tests.support.settings import SHARED
 
 pytestmark = [pytest.mark.system, pytest.mark.needs("curl")]
 
@@ -40,10 +53,12 @@ def curl(port: int, path: str = "/", *words: str, host: str = APP) -> tuple[int,
     return int(status), location
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with two workers, TLS at one port and plain http at another."""
-    settings = {"workers": 2, "http_redirect_addr": f"127.0.0.1:{free_port()}"}
+@pytest.fixture(scope="module", params=[2, 1], ids=["workers", "alone"])
+def daemon(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """A daemon with two workers, or in one process: TLS at one port and plain http at another."""
+    settings = {"workers": request.param, "http_redirect_addr": f"127.0.0.1:{free_port()}"}
     daemon = Daemon(
         place=tmp_path_factory.mktemp("daemon"), issuer="https://id.invalid", settings=settings
     )
@@ -85,17 +100,21 @@ def test_browsers_are_led_to_https(daemon: Daemon) -> None:
     lines = [line for line in daemon.process.lines[said:] if '"path":"/a/b"' in line]
     processes = {json.loads(line)["request_id"].partition("-")[0] for line in lines}
     assert len(lines) == 20
-    print(f"{len(processes)} of 2 workers answered")  # noqa: T201  # a figure
+    print(f"{len(processes)} of {daemon.settings['workers']} answered")  # noqa: T201  # a figure
 
 
 def test_both_workers_answer(daemon: Daemon) -> None:
-    """With one of them frozen the other one takes what comes."""
-    for worker in status_of(daemon)["workers"]:
-        os.kill(worker["pid"], signal.SIGSTOP)
+    """With all but one of them frozen that one takes what comes."""
+    workers = status_of(daemon)["workers"]
+    for one in workers:
+        frozen = [worker["pid"] for worker in workers if worker is not one]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
         try:
             assert curl(plain_of(daemon))[0] == 301
         finally:
-            os.kill(worker["pid"], signal.SIGCONT)
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
 
 
 def test_it_moves_comes_and_goes(daemon: Daemon) -> None:
@@ -115,7 +134,7 @@ def test_it_moves_comes_and_goes(daemon: Daemon) -> None:
             line = daemon.process.until("the new settings are refused", after=said)
         assert "http_redirect_addr: cannot listen on 127.0.0.1:" in line
         assert curl(moved)[0] == 301
-        daemon.reload({"workers": 2})
+        daemon.reload({"workers": usual["workers"]})
         until(lambda: refused(moved))
         assert "http_redirect_addr" not in listeners_of(daemon)
     finally:
@@ -165,3 +184,46 @@ def test_behind_haproxy(daemon: Daemon, tmp_path: Path) -> None:
         assert "closed a connection" in daemon.process.until("closed a connection")
     finally:
         daemon.reload(usual)
+
+
+def low_port() -> int:
+    """Return a port that only who has the rights may bind, and nobody has."""
+    for port in range(1023, 600, -1):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port below 1024 is free")
+
+
+def test_low_ports_are_bound_with_the_rights_of_the_start() -> None:
+    """As somebody else the daemon serves there; a reload to another one says: restart."""
+    if os.geteuid() != 0:
+        missing("only root has rights to give up")
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as directory:  # pytest's own are for root alone
+        place, first = Path(directory), low_port()
+        settings = {
+            "address": f"127.0.0.1:{free_port()}",
+            "http_redirect_addr": f"127.0.0.1:{first}",
+            "workers": 2,
+            "state_dir": str(place / "state"),
+            "services": "proxy",
+            "shared_secret": base64_of(SHARED),
+            "authenticate_service_url": f"https://authenticate.{DOMAIN}",
+            "authorize_service_url": "https://127.0.0.1:1",
+            "policy": [{"from": f"https://{APP}", "to": "http://127.0.0.1:1"}],
+        }
+        words = command(place, leaf(f"*.{DOMAIN}"), settings, "--uid=nobody", "--gid=nogroup")
+        for path in (place, *place.iterdir()):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        with Running(words, where=place) as daemon:
+            daemon.begun("listens on")
+            assert curl(first) == (301, f"https://{APP}/")
+            config = place / "config.json"
+            config.write_text(
+                config.read_text().replace(f"127.0.0.1:{first}", f"127.0.0.1:{low_port()}")
+            )
+            daemon.send(signal.SIGHUP)
+            line = daemon.until("the new settings are refused")
+            assert "http_redirect_addr: cannot listen on" in line
+            assert "ports below 1024 need a restart" in line
+            assert curl(first) == (301, f"https://{APP}/")
