@@ -9,10 +9,12 @@ import click
 import pomeriumd
 
 COMMANDS = {
+    "ca": "pomeriumd.cli.ca.command",
     "check": "pomeriumd.cli.check",
     "demo": "pomeriumd.cli.demo.command",
     "reload": "pomeriumd.cli.reload",
     "status": "pomeriumd.cli.status",
+    "tls": "pomeriumd.cli.tls.command",
     "secrets": "pomeriumd.cli.secrets.command",
     "verify": "pomeriumd.cli.verify.command",
 }

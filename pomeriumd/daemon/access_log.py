@@ -57,7 +57,8 @@ class AccessEntry(NamedTuple):
     user: str
     """What the identity is called, see ``Identity.shown``; "" for nobody."""
     decision: str
-    """"allow", "deny", "sign-in", "public", or "" where it did not come to one."""
+    """"allow", "deny", "sign-in", "public", "own", "recheck", "redirect", or "" where it did not
+    come to one."""
     reasons: tuple[str, ...]
     client: str
     """The client's address."""

@@ -37,6 +37,7 @@ from pomeriumd.proxy.decisions import Decisions, Memory
 from pomeriumd.proxy.generation import Generation
 from pomeriumd.proxy.logins import Logins
 from pomeriumd.proxy.own import OwnPages
+from pomeriumd.proxy.plain_http import PlainHTTP
 from pomeriumd.proxy.replies import Replies
 from pomeriumd.proxy.sessions import Memory as SessionMemory
 from pomeriumd.proxy.sessions import Sessions
@@ -54,6 +55,8 @@ class Built:
     settings: Settings = attrs.field(repr=False)
     """That it was built from: bounds and levels are read there."""
     generation: Generation
+    plain_http: PlainHTTP
+    """What is answered at ``http_redirect_addr``, if anything listens there."""
     store: CertificateStore | None
     """None is without TLS."""
     times: Times
@@ -166,6 +169,7 @@ def building(
     return Built(
         settings=settings,
         generation=generation,
+        plain_http=PlainHTTP.of(settings, generation.own, trusted, generation.replies),
         store=store,
         times=times(settings),
         endpoints=made.endpoints,

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 import pomeriumd
 from pomeriumd.daemon.frames import Framed, sealed
-from pomeriumd.daemon.listeners import MAIN, Sockets
+from pomeriumd.daemon.listeners import MAIN, SERVED, Sockets
 from pomeriumd.daemon.reload import Generation, Reloading
 from pomeriumd.daemon.servants import Servants
 from pomeriumd.settings.model import Settings
@@ -57,8 +57,11 @@ class Daemon(Service):
         )
         self._reloading.begin(generation)
         self._adopt(settings)
+        sockets = self._sockets.by_name
         serving = self._servants.begin(
-            generation.number, generation.content, {MAIN: self._sockets.by_name[MAIN]}
+            generation.number,
+            generation.content,
+            {name: sockets[name] for name in SERVED if name in sockets},
         )
         serving.addCallback(lambda _: self._say())
         serving.addErrback(self._failed)

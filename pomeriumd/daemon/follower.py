@@ -101,15 +101,18 @@ class Follower:
                 self.generation = number
             elif self.accepts:
                 for name, listener in tuple(force.listeners.items()):
-                    if self._listeners.get(name) is not listener:
+                    # One that is not wanted any more may be closed already.
+                    wanted = force.listeners.get(name) is listener
+                    if wanted and self._listeners.get(name) is not listener:
                         socket = listener.socket.fileno()
                         await self.ask(SERVE_SECONDS, Listen, name=name, socket=socket)
                         self._listeners[name] = listener
 
     def up_to_date(self, force: InForce) -> bool:
         """Return whether it is where it should be."""
+        # It may know of more than there are: those ended with the settings that had them.
         return self.generation == force.generation and (
-            not self.accepts or self._listeners == force.listeners
+            not self.accepts or force.listeners.items() <= self._listeners.items()
         )
 
     def ask(self, seconds: float, command: type[Command], **arguments: Any) -> Deferred[Any]:

@@ -26,6 +26,11 @@ MAIN = "address"
 """Name of the socket for all traffic: the setting that says where it listens, and the
 ``FileDescriptorName=`` of its systemd unit."""
 
+REDIRECT = "http_redirect_addr"
+"""The same for plain http, which leads to https."""
+
+SERVED = (MAIN, REDIRECT)
+"""Sockets that those who serve accept from; the others are the supervisor's own."""
 
 METRICS = "metrics_address"
 """The same for Prometheus."""
@@ -158,10 +163,12 @@ def _remedy(error: OSError) -> str:
 
 def wanted(settings: Settings) -> dict[str, Address]:
     """Return where the settings want to listen, by the names of the settings that say so."""
-    found = {MAIN: settings.address}
-    if settings.metrics_address is not None:
-        found[METRICS] = settings.metrics_address
-    return found
+    found = {
+        MAIN: settings.address,
+        REDIRECT: settings.http_redirect_addr,
+        METRICS: settings.metrics_address,
+    }
+    return {name: address for name, address in found.items() if address is not None}
 
 
 @attrs.define(eq=False)

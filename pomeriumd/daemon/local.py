@@ -101,6 +101,9 @@ class Local(Service):
         """Accept from a socket, in place of the one of the same name."""
         self._accept(listener)
 
+    def unlisten(self, name: str) -> None:
+        """Do nothing: it has ended with the settings that had it."""
+
     def _accept(self, listener: Listener) -> None:
         self._serving.listen(listener.name, os.dup(listener.socket.fileno()))
 

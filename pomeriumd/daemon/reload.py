@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from pomeriumd.daemon.frames import header
-from pomeriumd.daemon.listeners import MAIN, CannotBind, Sockets, drop
+from pomeriumd.daemon.listeners import SERVED, CannotBind, Sockets, drop, wanted
 from pomeriumd.daemon.messages import CannotServe
 from pomeriumd.daemon.reading import GOOD, REFUSED, SAME, Read, Reading
 from pomeriumd.daemon.servants import Servants
@@ -159,8 +159,11 @@ class Reloading:
             await self._servants.discard(number)
             raise
         await self._servants.serve(number, read.descriptor)
-        if MAIN in changes:
-            await self._servants.listen(changes[MAIN])
+        for name in SERVED:
+            if name in changes:
+                await self._servants.listen(changes[name])
+            elif name in self._sockets.by_name and name not in wanted(settings):
+                self._servants.unlisten(name)
         self._sockets.take(changes, settings)
         self.adopt(settings)
         before = self.generation

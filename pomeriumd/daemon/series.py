@@ -163,7 +163,7 @@ methods and its reasons do not count any more."""
 
 METHOD_WORDS = {method: method.decode("ascii") for method in METHODS}
 STATUSES = range(100, 600)
-DECISIONS = frozenset({"", "allow", "deny", "sign-in", "public", "own", "recheck"})
+DECISIONS = frozenset({"", "allow", "deny", "sign-in", "public", "own", "recheck", "redirect"})
 ERRORS = frozenset(
     {""}
     | {

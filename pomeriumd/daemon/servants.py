@@ -75,6 +75,9 @@ class Servants(Protocol):
     async def listen(self, listener: Listener) -> None:
         """Accept from a socket, in place of the one of the same name."""
 
+    def unlisten(self, name: str) -> None:
+        """Let nobody begin with the socket of this name: the settings in force have none."""
+
     @property
     def seats(self) -> Sequence[Seat]:
         """Return the places of all that serve."""

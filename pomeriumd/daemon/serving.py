@@ -28,11 +28,12 @@ from pomeriumd.daemon.collector import leave_alone, left_alone
 from pomeriumd.daemon.descriptors import needed, provide, share
 from pomeriumd.daemon.frames import BadFrames, Framed
 from pomeriumd.daemon.front import Front
-from pomeriumd.daemon.listeners import MAIN, CannotBind
+from pomeriumd.daemon.listeners import MAIN, REDIRECT, CannotBind
 from pomeriumd.daemon.logs import LineObserver
 from pomeriumd.daemon.messages import CannotServe
 from pomeriumd.daemon.observing import Observing
 from pomeriumd.daemon.pieces import in_pieces
+from pomeriumd.daemon.plain_front import PlainFront, share_of
 from pomeriumd.daemon.servants import DRAIN_SECONDS
 from pomeriumd.daemon.sweep import Sweep
 from pomeriumd.daemon.tally import Tally
@@ -40,6 +41,7 @@ from pomeriumd.daemon.world import World
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.limits import Limits
 from pomeriumd.net.connect import Connectors
+from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.names import resolver
 from pomeriumd.net.port import Port
@@ -50,6 +52,7 @@ from pomeriumd.oidc.agent import provider_agent
 from pomeriumd.pieces import Pieces
 from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.path import Edge
+from pomeriumd.settings.model import Settings
 
 READY_SECONDS = 2.0
 """For the first connection to authorize. Without one we serve all the same: what is remembered
@@ -169,15 +172,19 @@ class Serving:
     def take(self, built: Built) -> Front:
         """Serve under a generation from now on; what has begun ends under its own."""
         settings = built.settings
-        for port in self._ports.values():
-            port.store, port.senders = built.store, _senders(built)
-            port.allow(share(settings.max_connections, self._workers))
+        if settings.http_redirect_addr is None and REDIRECT in self._ports:
+            self._ports.pop(REDIRECT).stopListening()
+        for name, port in self._ports.items():
+            port.store, port.senders = _store(name, built), _senders(built)
+            port.allow(self._most(name, settings))
         each = share(settings.upstream_max_connections, self._workers)
         self._rest(self._upstreams.keep(built.endpoints.keys(), each))
         self.authorize.take(built.asked)
         self._answering.take(built)
         self._observer.set_level(settings.log_level)
-        clients = share(settings.max_connections, self._workers)
+        clients = self._most(MAIN, settings)
+        if settings.http_redirect_addr is not None:
+            clients += self._most(REDIRECT, settings)
         provide(needed(clients, each, built.endpoints.keys()))
         if self._front is not None:
             self._front.swap(built)
@@ -198,6 +205,11 @@ class Serving:
         gc.collect()
         leave_alone()
         return front
+
+    def _most(self, name: str, settings: Settings) -> int:
+        """Return how many connections may come to this process by a socket."""
+        most = share(settings.max_connections, self._workers)
+        return share_of(most) if name == REDIRECT else most
 
     def _rest(self, work: Pieces[None]) -> None:
         """Do in pieces what nobody waits for."""
@@ -234,18 +246,22 @@ class Serving:
         if front is None:
             os.close(descriptor)
             raise CannotServe("no generation serves yet")
+        redirects = name == REDIRECT
+        if redirects and front.built.settings.http_redirect_addr is None:
+            os.close(descriptor)  # it was sent under the settings of before
+            return
         port = Port.adopt(
             descriptor,
-            ServerConnections(front),
+            ServerConnections(PlainFront(front) if redirects else front),
             self._reactor,
-            store=front.built.store,
+            store=_store(name, front.built),
             deadlines=self._deadlines,
-            most=share(front.built.settings.max_connections, self._workers),
-            sharing=self._board,
+            most=self._most(name, front.built.settings),
+            sharing=None if redirects else self._board,
             senders=_senders(front.built),
         )
         port.startListening()
-        if self._board is not None:
+        if self._board is not None and not redirects:
             self._board.joins()
         before = self._ports.pop(name, None)
         self._ports[name] = port
@@ -347,6 +363,11 @@ class Serving:
             if part is not None:
                 part.stopService()
         self._access.flush()
+
+
+def _store(name: str, built: Built) -> CertificateStore | None:
+    """Return what a socket has TLS with; None is without."""
+    return None if name == REDIRECT else built.store
 
 
 def _senders(built: Built) -> TrustedProxies | None:

@@ -432,6 +432,10 @@ class Supervisor(Service):
             [Deferred.fromCoroutine(self._follows(worker)) for worker in self._ready()]
         )
 
+    def unlisten(self, name: str) -> None:
+        """Let no worker begin with that socket; those that serve left it with its settings."""
+        self._force.listeners.pop(name, None)
+
     # The end
 
     def stopService(self) -> Deferred[None]:

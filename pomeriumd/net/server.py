@@ -49,12 +49,25 @@ class Times:
 class Serving(Shape):
     """What a server connection needs from the daemon around it."""
 
-    limits: Limits
-    heads: RequestHeads
-    times: Times
-    deadlines: Deadlines
-    closing: bool
-    """The daemon shuts down: answers say so and connections are not kept."""
+    @property
+    def limits(self) -> Limits:
+        """Return the bounds."""
+
+    @property
+    def heads(self) -> RequestHeads:
+        """Return what reads heads."""
+
+    @property
+    def times(self) -> Times:
+        """Return what each phase may take, for now."""
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Return the wheel."""
+
+    @property
+    def closing(self) -> bool:
+        """Say whether connections are not kept, as when the daemon shuts down: answers say so."""
 
     def serve(self, exchange: Exchange) -> None:
         """Answer the exchange, now or later."""

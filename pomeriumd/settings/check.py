@@ -34,6 +34,7 @@ from pomeriumd.settings.known import why_not
 from pomeriumd.settings.model import CertificatePair, ClusterSettings, RouteSettings, Settings
 from pomeriumd.settings.node import Node, Unreadable, place, placed
 from pomeriumd.settings.reads import Reads, ReadsPairs, ReadsSome, Unfit
+from pomeriumd.settings.redirect_rules import REDIRECT_RULES
 from pomeriumd.settings.role_rules import ROLE_RULES, settle
 from pomeriumd.settings.rules import GLOBAL_RULES, ROUTE_RULES
 
@@ -69,7 +70,7 @@ def check(tree: Node) -> Settings:
     if pairs is not None:
         draft.values["certificates"] = pairs
     settle(draft)
-    problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *CLUSTERS_RULES))
+    problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *REDIRECT_RULES, *CLUSTERS_RULES))
     if problems:
         raise SettingsError(problems)
     return _finished(draft)

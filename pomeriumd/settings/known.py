@@ -85,7 +85,7 @@ GLOBAL_NOT_YET = frozenset(
     dns_use_tcp downstream_mtls envoy_admin_access_log_path envoy_admin_address
     envoy_admin_profile_path envoy_bind_config_freebind envoy_bind_config_source_address
     google_cloud_serverless_authentication_service_account headers_with_underscores_action
-    health_check_addr health_check_systemd_disabled http_redirect_addr identity_providers
+    health_check_addr health_check_systemd_disabled identity_providers
     idp_access_token_allowed_audiences installation_id jwt_claims_headers jwt_groups_filter
     jwt_issuer_format mcp_allowed_as_metadata_domains mcp_allowed_client_id_domains
     merge_slashes metrics_basic_auth metrics_certificate metrics_certificate_file

@@ -17,6 +17,7 @@ from pomeriumd.settings.parts.authorize import Authorizing
 from pomeriumd.settings.parts.certificates import Certified
 from pomeriumd.settings.parts.limits import Limited
 from pomeriumd.settings.parts.listening import Listening
+from pomeriumd.settings.parts.redirecting import Redirecting
 from pomeriumd.settings.parts.routing import RESPONSE_HEADERS, Routing
 from pomeriumd.settings.parts.running import Running
 from pomeriumd.settings.parts.secrets import Keyed
@@ -42,7 +43,16 @@ __all__ = [
 
 @attrs.frozen(kw_only=True, slots=False)
 class Settings(  # attrs puts the fields of the last one first, and so does the manual
-    Running, Limited, Routing, Authorizing, SigningIn, Sessions, Keyed, Certified, Listening
+    Running,
+    Limited,
+    Routing,
+    Authorizing,
+    SigningIn,
+    Sessions,
+    Keyed,
+    Certified,
+    Redirecting,
+    Listening,
 ):
     """One set of settings; the beginning of a generation."""
 

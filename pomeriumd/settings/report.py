@@ -51,6 +51,8 @@ def _parts(settings: Settings) -> Iterator[str]:
         yield _counted(len(settings.clusters), "cluster")
     scheme = "https" if settings.https else "http"
     yield f"{scheme} on {settings.address.text}{' for health only' if only_health else ''}"
+    if settings.http_redirect_addr is not None:
+        yield f"http on {settings.http_redirect_addr.text} leads to https"
     if settings.grpc_address is not None:
         tls = "gRPC with TLS" if settings.grpc_tls else "gRPC without TLS"
         yield f"{tls} on {settings.grpc_address.text}"

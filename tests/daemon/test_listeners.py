@@ -13,6 +13,7 @@ from pomeriumd.daemon.listeners import (
     BOUND,
     MAIN,
     METRICS,
+    REDIRECT,
     SYSTEMD,
     CannotBind,
     Sockets,
@@ -100,6 +101,18 @@ class InheritedTests(SynchronousTestCase):
         self.assertEqual(listener.socket.getsockname(), made.getsockname())
         self.assertEqual((listener.source, listener.socket.getblocking()), (SYSTEMD, False))
 
+    def test_plain_http_by_its_name(self) -> None:
+        """So is the second one, if the settings want it; else it is closed."""
+        made = self.listening()
+        for wanted, names in ((ANY, [MAIN, REDIRECT]), (None, [MAIN])):
+            settings = make_settings(address=ANY, http_redirect_addr=wanted)
+            sockets = Sockets(settings, lambda: given(http_redirect_addr=made))
+            self.addCleanup(sockets.stopService)
+            sockets.privilegedStartService()
+            self.assertEqual(sorted(sockets.by_name), names)
+            if wanted:
+                self.assertEqual(sockets.by_name[REDIRECT].source, SYSTEMD)
+
     def test_a_name_of_nobody(self) -> None:
         """A socket whose name is no setting of ours is closed, and the log says which are."""
         strange = self.listening()
@@ -157,6 +170,17 @@ class ChangeTests(SynchronousTestCase):
         metrics = self.sockets.by_name[METRICS].socket
         self.sockets.take({}, self.settings())
         self.assertEqual((metrics.fileno(), list(self.sockets.by_name)), (-1, [MAIN]))
+
+    def test_plain_http_has_a_socket_of_its_own(self) -> None:
+        """It is bound beside the main one, at the start or at a reload, and by its own name."""
+        new = self.settings(http_redirect_addr=ANY)
+        changes = self.sockets.bind_changes(new)
+        self.assertEqual(list(changes), [REDIRECT])
+        self.sockets.take(changes, new)
+        first = Sockets(new, lambda: ListenFDs([], ()))
+        self.addCleanup(first.stopService)
+        first.privilegedStartService()
+        self.assertEqual(sorted(first.by_name), [MAIN, REDIRECT])
 
     def test_one_that_cannot_be_had_changes_nothing(self) -> None:
         """If one of two cannot be bound the other one is closed, and the old ones listen on."""

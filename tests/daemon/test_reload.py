@@ -15,7 +15,7 @@ from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.frames import Framed, sealed
-from pomeriumd.daemon.listeners import MAIN, Listener, Sockets
+from pomeriumd.daemon.listeners import MAIN, REDIRECT, Listener, Sockets
 from pomeriumd.daemon.messages import CannotServe
 from pomeriumd.daemon.reading import GOOD, REFUSED, SAME, Read
 from pomeriumd.daemon.reload import Generation, Outcome, Reloading
@@ -87,6 +87,10 @@ class FakeServants:
     async def listen(self, listener: Listener) -> None:
         """Accept there."""
         self.did.append(("listen", listener.name))
+
+    def unlisten(self, name: str) -> None:
+        """Begin no more there."""
+        self.did.append(("unlisten", name))
 
 
 @attrs.define(eq=False)
@@ -232,6 +236,17 @@ class OutcomeTests(ReloadCase):
 
 class ListenerTests(ReloadCase):
     """New settings with other addresses."""
+
+    def test_plain_http_comes_and_goes(self) -> None:
+        """Those who serve accept there under settings that have it, and under no others."""
+        self.reload(self.good("b", http_redirect_addr=ANY))
+        redirect = self.sockets.by_name[REDIRECT].socket
+        self.reload(self.good("c"))
+        self.assertEqual(
+            [what for what in self.servants.did if "listen" in what[0]],
+            [("listen", REDIRECT), ("unlisten", REDIRECT)],
+        )
+        self.assertEqual((redirect.fileno(), list(self.sockets.by_name)), (-1, [MAIN]))
 
     def test_another_address(self) -> None:
         """Those who serve accept there before the old socket is closed."""

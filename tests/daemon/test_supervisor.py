@@ -16,7 +16,7 @@ from twisted.protocols.amp import Command
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.follower import PREPARE_SECONDS, SILENT_ROUNDS, Ended, SignedOutAt
-from pomeriumd.daemon.listeners import BOUND, MAIN, Listener
+from pomeriumd.daemon.listeners import BOUND, MAIN, REDIRECT, Listener
 from pomeriumd.daemon.messages import (
     Answer,
     CannotServe,
@@ -202,6 +202,49 @@ class AnswersTests(SupervisorCase):
         self.supervisor.stopService()
         self.clock.pump([ANSWER_SECONDS] * 3)
         self.assertEqual(self.answering(), [0])
+
+
+class SocketTests(SupervisorCase):
+    """The socket for plain http, which may come and go."""
+
+    def setUp(self) -> None:
+        """Have one, and serve without it."""
+        super().setUp()
+        self.second = socket.socket()
+        self.addCleanup(self.second.close)
+        self.redirect = Listener(REDIRECT, self.second, BOUND, Address("", 80))
+        self.begin()
+
+    def listen(self) -> None:
+        """Have all of them accept from it."""
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.listen(self.redirect)))
+
+    def test_it_comes(self) -> None:
+        """Each that serves accepts from both, and so does the one that takes a seat."""
+        self.listen()
+        self.assertEqual([w.accepts for w in self.made[:2]], [[MAIN, REDIRECT]] * 2)
+        self.at_seat(0).dies()
+        self.clock.advance(LONGEST_REST)
+        self.assertEqual(sorted(self.at_seat(0).accepts), [MAIN, REDIRECT])
+
+    def test_it_goes(self) -> None:
+        """Nobody begins with it any more; those who serve are up to date without a word."""
+        self.listen()
+        self.supervisor.unlisten(REDIRECT)
+        self.second.close()
+        self.at_seat(0).dies()
+        self.clock.advance(LONGEST_REST)
+        self.assertEqual(self.at_seat(0).accepts, [MAIN])
+        self.successResultOf(Deferred.fromCoroutine(self.supervisor.serve(1, 7)))
+        self.assertEqual(self.states(), [SERVING, SERVING])
+
+    def test_it_comes_again(self) -> None:
+        """Another one of its name is another one."""
+        self.listen()
+        self.supervisor.unlisten(REDIRECT)
+        self.redirect = Listener(REDIRECT, self.second, BOUND, Address("", 81))
+        self.listen()
+        self.assertEqual(self.at_seat(1).accepts, [MAIN, REDIRECT, REDIRECT])
 
 
 class LifeTests(SupervisorCase):

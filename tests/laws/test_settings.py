@@ -110,6 +110,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "services": st.just("all"),
     "workers": st.integers(1, 64),
     "address": st.sampled_from([":443", "127.0.0.1:8443", "[::1]:1"]),
+    "http_redirect_addr": st.sampled_from([":9080", "127.0.0.1:9080", "[::1]:0"]),
     "metrics_address": st.sampled_from([":9902", "127.0.0.1:9902", "[::1]:0"]),
     "trusted_proxies": st.lists(
         st.sampled_from(["192.0.2.1", "10.0.0.0/8", "2001:db8::/32"]), max_size=3

@@ -63,6 +63,7 @@ GLOBAL_FAULTS: dict[str, tuple[Any, str]] = {
     "use_proxy_protocol": (2, "use_proxy_protocol: want true or false, got a number"),
     "address": ("443", "address: want :port, host:port or [IPv6]:port, got '443'"),
     "insecure_server": ("on", "insecure_server: want true or false, got 'on'"),
+    "http_redirect_addr": (80, "http_redirect_addr: want host:port, got 80; write ':80'"),
     "metrics_address": (9090, "metrics_address: want host:port, got 9090; write ':9090'"),
     "trusted_proxies": (
         ["0.0.0.0/0"],
@@ -413,6 +414,16 @@ class GlobalRuleTests(SynchronousTestCase):
             )
         self.faulty(address=":8443", metrics_address=":9090")
         self.faulty(address="127.0.0.1:8443", metrics_address="127.0.0.2:8443")
+
+    def test_the_redirect_has_a_port_of_its_own(self) -> None:
+        """So has plain http, beside all others."""
+        for name in ("address", "metrics_address"):
+            self.faulty(
+                f"http_redirect_addr: {name} is :8080 already; want another port, for instance "
+                "':80'",
+                **{"address": ":8443", name: ":8080", "http_redirect_addr": "127.0.0.1:8080"},
+            )
+        self.faulty(address=":8443", http_redirect_addr=":80")
 
     def test_secrets_differ(self) -> None:
         """One root under two names would be one key in two places: any two of the four."""

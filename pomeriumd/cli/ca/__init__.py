@@ -1,0 +1,1 @@
+"""``pomeriumd ca``: a small internal authority, and certificates for roles."""
