@@ -125,7 +125,8 @@ def examined(chain_pem: bytes, key_pem: bytes) -> tuple[bytes, Facts]:
         ValueError: they cannot be read, do not belong together, or something between them is
             missing; nothing of the key is in the text.
     """
-    found = list(dict.fromkeys(read_certificates(chain_pem)))
+    read = read_certificates(chain_pem)
+    found = list(dict.fromkeys(read))
     if len(found) > LONGEST_CHAIN:
         raise ValueError(f"want at most {LONGEST_CHAIN} certificates in a chain, got {len(found)}")
     chain = _in_order(found, _own(found, key_pem))
@@ -133,6 +134,7 @@ def examined(chain_pem: bytes, key_pem: bytes) -> tuple[bytes, Facts]:
     if chain != found:
         order = ", then ".join(title(one) for one in chain)
         notes.append(f"its certificates are not in order, and are shown as: {order}")
+    if chain != read:
         chain_pem = b"".join(one.public_bytes(Encoding.PEM) for one in chain)
     notes += _lacking(chain)
     leaf = chain[0]

@@ -159,8 +159,7 @@ class Facts:
         return (
             host in self.names
             or host in self.addresses
-            or bool(label)
-            and f"*.{rest}" in self.names
+            or (bool(label) and f"*.{rest}" in self.names)
         )
 
 
