@@ -3,8 +3,8 @@ Which certificate answers to which name; on which terms is ``terms``' business.
 
 Every handshake begins with the base context, which has no certificate; when the client's hello
 is read, the context of the certificate for its name takes over (``_named``). That one is made
-when its name is first asked for, and both live on in the next generation: the base for as long
-as the terms are the same, the other as long as the certificate is. No context is changed once
+when its name is first asked for, and both live on in the next generation: the base while the
+terms are the same, for a day, and the other while the certificate is. No context is changed once
 it is made.
 
 Sessions resume by ticket within one process. The ticket keys are the base context's, so a
@@ -33,6 +33,10 @@ __all__ = ["CertificateStore", "NoCommonProtocol", "Terms", "client_options"]
 
 EACH = 100
 """Pairs of a piece: some 0.1 ms."""
+
+TICKET_SECONDS = 86_400.0
+"""For which a base context, and so a ticket key, is handed on: who gets hold of the key could read
+what was resumed by it."""
 
 _log = Logger()
 
@@ -69,6 +73,8 @@ class CertificateStore:
     _all: Sequence[Shown] = attrs.field(repr=False)
     terms: Terms
     _base: SSL.Context = attrs.field(repr=False)
+    since: float
+    """When the base context was made: seconds since the epoch."""
 
     @classmethod
     def of(
@@ -127,8 +133,11 @@ class CertificateStore:
                 kind.setdefault(name.removeprefix("*.").encode("ascii"), shown)
         if problems:
             raise SettingsError(problems)
-        base = server_context(terms, _named) if same is None else same.base()
-        return cls(exact, wildcards, found, terms, base)
+        if same is not None and now - same.since < TICKET_SECONDS:
+            base, since = same.base(), same.since
+        else:
+            base, since = server_context(terms, _named), now
+        return cls(exact, wildcards, found, terms, base, since)
 
     @property
     def names(self) -> frozenset[bytes]:

@@ -102,7 +102,7 @@ class BeforeTests(BuildCase):
         assert same.store is not None
         assert more.store is not None
         self.assertEqual(tuple(same.store), tuple(first.store))
-        self.assertIs(tuple(more.store)[1], tuple(first.store)[0])
+        self.assertIs(tuple(more.store)[1], next(iter(first.store)))
         self.assertIs(more.store.base(), first.store.base())
         self.assertEqual(more.store.names, {b"app.example.com", b"b.example.com"})
         self.assertIsNone(self.build(route(), before=first).store)
