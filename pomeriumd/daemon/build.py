@@ -248,14 +248,8 @@ async def _no_authenticate(_: Call) -> Answer:
 def _store(settings: Settings, now: float, before: Built | None) -> Pieces[CertificateStore | None]:
     if not settings.https:
         return None
-    if (
-        before is not None
-        and before.store is not None
-        and before.settings.certificates == settings.certificates
-    ):
-        # Its tickets go on, too: nobody's next handshake is a whole one for a reload.
-        return before.store
-    return (yield from CertificateStore.building(settings.certificates, now))
+    served = None if before is None else before.store
+    return (yield from CertificateStore.building(settings.certificates, now, before=served))
 
 
 def _shape(settings: Settings) -> CookieShape:

@@ -13,11 +13,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import pomeriumd
-from pomeriumd.daemon.frames import Framed, sealed
+from pomeriumd.daemon.frames import Framed, header, sealed
 from pomeriumd.daemon.listeners import MAIN, SERVED, Sockets
 from pomeriumd.daemon.reload import Generation, Reloading
 from pomeriumd.daemon.servants import Servants
-from pomeriumd.settings.model import Settings
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -39,7 +38,7 @@ class Daemon(Service):
     _servants: Servants
     _sockets: Sockets
     _reloading: Reloading
-    _adopt: Callable[[Settings], None]
+    _adopt: Callable[[Framed], None]
     _reactor: Any
     _now: Callable[[], float]
     _log = Logger()
@@ -56,7 +55,8 @@ class Daemon(Service):
             routes=len(settings.all_routes),
         )
         self._reloading.begin(generation)
-        self._adopt(settings)
+        self._adopt(header(generation.content))
+        self._reloading.left_out.take(map(str, settings.left_out))
         sockets = self._sockets.by_name
         serving = self._servants.begin(
             generation.number,

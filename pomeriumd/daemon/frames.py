@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import attrs
 
 import pomeriumd
+from pomeriumd.daemon.expiry import Expiries, expiries_of
 from pomeriumd.pieces import Pieces, finish
 from pomeriumd.settings.model import Settings
 from pomeriumd.settings.values import Secret
@@ -34,9 +35,9 @@ EACH = 50
 """Routes or certificates of a frame."""
 
 MOST_NAMES = 2_000
-"""Users, groups, domains and headers of one frame's routes, but for its first one: as they go
-into bytes and back faster than fifty routes do, this keeps any frame within a millisecond or
-two."""
+"""Users, groups, domains and headers of one frame's routes, or names of its certificates, but for
+its first one: as they go into bytes and back faster than fifty routes do, this keeps any frame
+within a millisecond or two."""
 
 _MARK = f"pomeriumd {pomeriumd.__version__} settings\n".encode("ascii")
 """Before all else: who reads must be of the version that wrote."""
@@ -63,6 +64,8 @@ class Framed:
     digest: str
     kept: Secret | None
     """The shared secret that was made because the settings have none."""
+    expiries: Expiries = attrs.field(default=Expiries(), eq=False)
+    """Of the certificates, once written: who reads the header has no others."""
 
     @property
     def shared_secret(self) -> bytes:
@@ -128,7 +131,7 @@ def write(file: BinaryIO, framed: Framed) -> None:
     for frame in (*_cut(settings.certificates), *_cut(settings.all_routes)):
         _Pickler(frames, shared).dump(frame)
     header = _Header(
-        framed=attrs.evolve(framed, settings=empty),
+        framed=attrs.evolve(framed, settings=empty, expiries=expiries_of(settings.certificates)),
         shared=len(shared),
         certificates=len(settings.certificates),
         routes=(len(settings.routes), *(len(cluster.routes) for cluster in settings.clusters)),
@@ -185,7 +188,8 @@ def _cut(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
 
 def _names(item: Any) -> int:
     lists = ("allowed_users", "allowed_groups", "allowed_domains", "set_request_headers")
-    return sum(len(getattr(item, name, ())) for name in lists)
+    facts = getattr(item, "facts", None)
+    return sum(len(getattr(item, name, ())) for name in lists) + len(getattr(facts, "names", ()))
 
 
 def read(descriptor: int) -> Framed:

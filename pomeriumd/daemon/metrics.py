@@ -17,6 +17,7 @@ import attrs
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
+from pomeriumd.daemon.expiry import MOST_NAMED, Expiries
 from pomeriumd.daemon.merge import Numbers
 from pomeriumd.daemon.processes import Use
 from pomeriumd.daemon.series import (
@@ -63,6 +64,12 @@ class Facts:
     Prometheus sees no increase where there was nothing before."""
     lines_dropped: int = 0
     """By the supervisor's own log."""
+    expiries: Expiries = attrs.field(factory=Expiries)
+    """Of the certificates in force."""
+    left_out: int = 0
+    """Certificates that cannot be used now."""
+    certificate_failures: int = 0
+    """How often one became such."""
     processes: Mapping[str, Use] = attrs.Factory(dict)
     """What each process uses, by what it is called: ``supervisor``, ``worker-1``."""
 
@@ -134,6 +141,11 @@ def _by(read: Callable[[Facts], Mapping[str, float]]) -> _Samples:
             yield metric.sample([label], value)
 
     return samples
+
+
+def _expiring(metric: Described, numbers: Gathered) -> Iterator[Sample]:
+    for one in numbers.facts.expiries.named:
+        yield metric.sample([one.title, one.place], one.expires)
 
 
 def _of(read: Callable[[Use], float | None]) -> _Samples:
@@ -506,6 +518,34 @@ METRICS: tuple[Described, ...] = (
         (),
         "Settings that were refused since the start.",
         _fact(lambda facts: facts.reload_failures),
+    ),
+    Described(
+        "certificates",
+        "gauge",
+        (),
+        "Server certificates of the settings in force.",
+        _fact(lambda facts: facts.expiries.count),
+    ),
+    Described(
+        "certificate_expires_timestamp",
+        "gauge",
+        ("certificate", "place"),
+        f"When it expires, in seconds since 1970; of the {MOST_NAMED} that expire first.",
+        _expiring,
+    ),
+    Described(
+        "certificates_left_out",
+        "gauge",
+        (),
+        "Entries of `certificates_dir` that cannot be used: the one before serves on, or none.",
+        _fact(lambda facts: facts.left_out),
+    ),
+    Described(
+        "certificate_failures_total",
+        "counter",
+        (),
+        "How often an entry of `certificates_dir` became one that cannot be used.",
+        _fact(lambda facts: facts.certificate_failures),
     ),
     Described(
         "policy_count_total",

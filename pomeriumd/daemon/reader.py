@@ -59,12 +59,15 @@ def read(
         present: the settings in force, if there are some.
         world: for what is built; its clock is all of a reactor, which never runs.
     """
-    loaded = load_whole(path, environment)
+    served = None if present is None else present.settings
+    loaded = load_whole(path, environment, world.now(), served)
     settings = loaded.settings
     if settings is None:
         return Read(outcome=REFUSED, files=loaded.files, problems=_said(path, loaded.error)), None
     if present is not None and present.digest == loaded.digest:
-        return Read(outcome=SAME, files=loaded.files, digest=loaded.digest), None
+        left_out = tuple(map(str, settings.left_out))
+        same = Read(outcome=SAME, files=loaded.files, digest=loaded.digest, left_out=left_out)
+        return same, None
     try:
         if present is not None and (problems := needs_restart(present.settings, settings)):
             raise SettingsError(problems)  # noqa: TRY301  # one way out for all problems
@@ -82,6 +85,7 @@ def read(
         files=loaded.files,
         digest=loaded.digest,
         routes=len(settings.all_routes),
+        left_out=tuple(map(str, settings.left_out)),
         changes=() if present is None else changes(present.settings, settings),
     )
     return found, framed

@@ -47,7 +47,15 @@ LARGEST_SAID = 16 * 1024
 """Bytes of its standard output and error that are logged. Nothing of ours writes there, so it is
 what Python says when all else has failed."""
 
-_TYPES = {"outcome": str, "digest": str, "routes": int, "problems": str, "changes": list}
+_TYPES = {
+    "outcome": str,
+    "digest": str,
+    "routes": int,
+    "problems": str,
+    "changes": list,
+    "left_out": list,
+}
+_LISTS = ("changes", "left_out")
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +72,8 @@ class Read:
     """How many; of good ones."""
     changes: tuple[str, ...] = ()
     """Sentences, without secrets."""
+    left_out: tuple[str, ...] = ()
+    """Certificates that cannot be used, see ``Settings.left_out``; not of a refusal."""
     problems: str = ""
     """Of a refusal: what ``pomeriumd check`` prints."""
     descriptor: int = attrs.field(default=-1, repr=False)
@@ -92,12 +102,13 @@ class Read:
             raise ValueError("want a map with our keys")
         if not all(isinstance(said[name], kind) for name, kind in _TYPES.items()):
             raise ValueError("a value is of another type")
-        if said["outcome"] not in (GOOD, REFUSED, SAME) or not _texts(said["changes"]):
+        lists = all(_texts(said[name]) for name in _LISTS)
+        if said["outcome"] not in (GOOD, REFUSED, SAME) or not lists:
             raise ValueError("a value is another one")
         files = said["files"]
         if not isinstance(files, dict) or not _texts(list(files.values())):
             raise ValueError("the files are no map of texts")
-        return cls(**{**said, "changes": tuple(said["changes"])})
+        return cls(**{**said, **{name: tuple(said[name]) for name in _LISTS}})
 
 
 def _texts(items: list[Any]) -> bool:

@@ -13,13 +13,13 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
-from pomeriumd.daemon.frames import header
+from pomeriumd.daemon.frames import Framed, header
 from pomeriumd.daemon.listeners import SERVED, CannotBind, Sockets, drop, wanted
 from pomeriumd.daemon.messages import CannotServe
 from pomeriumd.daemon.reading import GOOD, REFUSED, SAME, Read, Reading
 from pomeriumd.daemon.servants import Servants
+from pomeriumd.daemon.warned import LeftOut
 from pomeriumd.daemon.watch import Watch
-from pomeriumd.settings.model import Settings
 
 
 @attrs.frozen(kw_only=True)
@@ -67,9 +67,11 @@ class Reloading:
     _sockets: Sockets
     _watch: Watch
     _now: Callable[[], float]
-    adopt: Callable[[Settings], None] = attrs.field(default=lambda _: None, init=False)
+    adopt: Callable[[Framed], None] = attrs.field(default=lambda _: None, init=False)
     """Takes over what concerns this process itself; it gets the settings without routes and
     certificates."""
+    left_out: LeftOut = attrs.field(factory=LeftOut, init=False)
+    """Certificates that cannot be used."""
     generation: Generation = attrs.field(init=False)
     """In force; there is one from ``begin`` on."""
     good_at: float = attrs.field(default=0.0, init=False)
@@ -127,6 +129,7 @@ class Reloading:
         read = await self._reading.read(self._path, self.generation.content)
         self._watch.expect(read.files)
         if read.outcome == SAME:
+            self.left_out.take(read.left_out)
             self._log.info("the settings have not changed", generation=self.generation.digest)
             return Outcome(at=self._now(), outcome=SAME)
         if read.outcome == REFUSED:
@@ -148,7 +151,8 @@ class Reloading:
         Raises:
             CannotServe, CannotBind: none does.
         """
-        settings = header(read.descriptor).settings
+        framed = header(read.descriptor)
+        settings = framed.settings
         changes = self._sockets.bind_changes(settings)
         self._number += 1
         number = self._number
@@ -165,7 +169,8 @@ class Reloading:
             elif name in self._sockets.by_name and name not in wanted(settings):
                 self._servants.unlisten(name)
         self._sockets.take(changes, settings)
-        self.adopt(settings)
+        self.adopt(framed)
+        self.left_out.take(read.left_out)
         before = self.generation
         self.generation = Generation(
             number=number,

@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 import pomeriumd
+from pomeriumd.daemon.expiry import ExpiryLog
 from pomeriumd.daemon.exposition import exposition
 from pomeriumd.daemon.ledger import Ledger
 from pomeriumd.daemon.lines import Lines
@@ -45,6 +46,7 @@ class Report:
         sockets: the listening ones.
         grpc: where proxies elsewhere ask; it is no socket of ours, and never moves.
         reloading: the settings in force, and those that were refused.
+        expiry: knows when certificates expire.
         lines: of this process's log.
         started: seconds since the epoch.
     """
@@ -55,6 +57,7 @@ class Report:
     _sockets: Sockets
     _grpc: Address | None = None
     _reloading: Reloading
+    _expiry: ExpiryLog
     _lines: Lines
     _started: float
 
@@ -132,6 +135,9 @@ class Report:
             restarts=self._servants.restarts,
             # Whoever serves by itself has one log, and has written that down already.
             lines_dropped=0 if alone else self._lines.dropped,
+            expiries=self._expiry.expiries,
+            left_out=len(self._reloading.left_out.present),
+            certificate_failures=self._reloading.left_out.failures,
             processes={name: use_of(pid) for name, pid in pids.items() if pid},
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -35,7 +36,7 @@ class Options(usage.Options):
         path = self["config"]
         if path is None:
             raise usage.UsageError("no settings: name the file with --config FILE")
-        self.loaded = load_whole(path, os.environ)
+        self.loaded = load_whole(path, os.environ, time.time())  # noqa: TID251  # here the arguments come from
         if self.loaded.settings is None:
             raise usage.UsageError(f"{path}: {self.loaded.error}") from self.loaded.error
         self.settings = self.loaded.settings

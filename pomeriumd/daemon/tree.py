@@ -26,6 +26,7 @@ from pomeriumd.daemon.build import building
 from pomeriumd.daemon.clock import ClockWatch
 from pomeriumd.daemon.control import Control
 from pomeriumd.daemon.daemon import Daemon
+from pomeriumd.daemon.expiry import ExpiryLog
 from pomeriumd.daemon.frames import Framed
 from pomeriumd.daemon.ledger import Ledger
 from pomeriumd.daemon.listeners import METRICS, Sockets
@@ -131,6 +132,7 @@ def tree(
         watch=watch,
         now=time.time,  # noqa: TID251  # here the arguments come from
     )
+    expiry = ExpiryLog(reactor, time.time)  # noqa: TID251  # as above
     report = Report(
         services=settings.service,
         ledger=ledger,
@@ -138,14 +140,16 @@ def tree(
         sockets=sockets,
         grpc=settings.grpc_address,
         reloading=reloading,
+        expiry=expiry,
         lines=observer.lines,
         started=time.time(),  # noqa: TID251  # as above
     )
     site = MetricsSite(report.metrics, reactor)
 
-    def adopt(new: Settings) -> None:
-        observer.set_level(new.log_level)
-        warn_of(new)
+    def adopt(new: Framed) -> None:
+        observer.set_level(new.settings.log_level)
+        warn_of(new.settings)
+        expiry.take(new.expiries)
         site.listen(sockets.by_name.get(METRICS))
 
     reloading.adopt = adopt
@@ -154,6 +158,7 @@ def tree(
     for part in (
         Writing(observer),
         ClockWatch(time.time, reactor),  # noqa: TID251  # as above
+        expiry,
         servants,
         sockets,
         Control(

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from pomeriumd.daemon.pieces import in_pieces
 from pomeriumd.pieces import Pieces
-from pomeriumd.settings.files import UNREADABLE, blocks
+from pomeriumd.settings.files import UNREADABLE, blocks, listing_digest, names_in
 
 LOOK_SECONDS = 1.0
 """From the end of a look to the next one."""
@@ -61,7 +61,8 @@ class Watch(Service):
     A file on storage that hangs stops the process that looks, as any access to it would.
 
     Args:
-        files: what the settings were read from: SHA-256 or ``files.UNREADABLE`` by path.
+        files: what the settings were read from: SHA-256 or ``files.UNREADABLE`` by path. Of a
+            directory, which has a slash at the end, it is that of the names in it.
         clock: gives the looks their time.
         changed: is called when there is another content; it may be set later.
     """
@@ -178,6 +179,8 @@ def _hint(path: str) -> Hint:
 def _hashed(path: str) -> Pieces[str]:
     digest = hashlib.sha256()
     try:
+        if path.endswith("/"):
+            return listing_digest(names_in(path))
         for block in blocks(path):
             digest.update(block)
             yield

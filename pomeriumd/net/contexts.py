@@ -1,179 +1,196 @@
 """
-Which certificate answers to which name, and on which terms.
+Which certificate answers to which name; on which terms is ``terms``' business.
 
-Contexts are built once per generation and never changed afterwards; a new generation has
-new ones. TLS 1.2 and 1.3 with forward secrecy and AEAD only, no compression, no
-renegotiation, no early data. The key exchange is in OpenSSL's own order of preference:
-X25519MLKEM768, X25519, P-256 and on.
+Every handshake begins with the base context, which has no certificate; when the client's hello
+is read, the context of the certificate for its name takes over (``_named``). That one is made
+when its name is first asked for, and both live on in the next generation: the base while the
+terms are the same, for a day, and the other while the certificate is. No context is changed once
+it is made.
 
-Sessions resume by ticket within one process, for as long as the generation lives: its
-contexts share the base context's ticket keys. Where a host asks for client certificates,
-that must not be: a session from another host would resume past its rule.
+Sessions resume by ticket within one process. The ticket keys are the base context's, so a
+session resumes at every name of the store, also after a certificate has changed. Where a host
+asks for client certificates, that must not be: a session from another host would resume past
+its rule; the terms then say ``resumes=False``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
-from cryptography import x509
 from OpenSSL import SSL
+from twisted.logger import Logger
 
 from pomeriumd.errors import Problem, SettingsError
-from pomeriumd.net.pem import Key, names_of, read_pair, title, use
+from pomeriumd.net.pem import read_pair, use
+from pomeriumd.net.terms import SPOKEN, USUAL, NoCommonProtocol, Terms, server_context
 from pomeriumd.net.verify import client_options
 from pomeriumd.pieces import Pieces, finish
-from pomeriumd.settings.values import CertificatePair
+from pomeriumd.settings.chain import examined, untimely
+from pomeriumd.settings.values import CertificatePair, Facts
 
-__all__ = ["CertificateStore", "NoCommonProtocol", "client_options"]
+__all__ = ["CertificateStore", "NoCommonProtocol", "Terms", "client_options"]
 
-SPOKEN = (b"http/1.1", b"http/1.0")
-"""What ALPN may choose, the best first. Old clients that offer nothing but HTTP/1.0 would
-otherwise be refused in the handshake, though the parser takes them."""
+EACH = 100
+"""Pairs of a piece: some 0.1 ms."""
 
-CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""TLS 1.2: forward secrecy and AEAD, nothing else."""
+TICKET_SECONDS = 86_400.0
+"""For which a base context, and so a ticket key, is handed on: who gets hold of the key could read
+what was resumed by it."""
 
-CIPHERS_13 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-
-SESSION_ID = b"pomeriumd"
-"""Sessions of ours resume at us only. OpenSSL wants it named; at most 32 bytes."""
+_log = Logger()
 
 
-class NoCommonProtocol(Exception):
-    """The client offers protocols, and none that we speak. RFC 7301, 3.2: fatal."""
+@attrs.define(eq=False)
+class Shown:
+    """A certificate, and the context that shows it, from the first time on that it is asked for."""
+
+    pair: CertificatePair
+    _terms: Terms
+    _context: SSL.Context | None = attrs.field(default=None, repr=False)
+
+    def context(self) -> SSL.Context:
+        """
+        Return the context.
+
+        Raises:
+            ValueError: OpenSSL refuses the certificate.
+        """
+        if self._context is None:
+            context = server_context(self._terms, _named)
+            use(context, *read_pair(self.pair.chain, self.pair.key.reveal()))
+            self._context = context
+        return self._context
 
 
 @attrs.frozen(eq=False)
 class CertificateStore:
     """The certificates of one generation, by the names that they are for."""
 
-    _exact: Mapping[bytes, SSL.Context] = attrs.field(repr=False)
-    _wildcards: Mapping[bytes, SSL.Context] = attrs.field(repr=False)
+    _exact: Mapping[bytes, Shown] = attrs.field(repr=False)
+    _wildcards: Mapping[bytes, Shown] = attrs.field(repr=False)
     """By what follows the ``*.``."""
-    _first: SSL.Context = attrs.field(repr=False)
+    _all: Sequence[Shown] = attrs.field(repr=False)
+    terms: Terms
+    _base: SSL.Context = attrs.field(repr=False)
+    since: float
+    """When the base context was made: seconds since the epoch."""
 
     @classmethod
     def of(
         cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
     ) -> CertificateStore:
         """Return the store of these certificates; as ``building`` says."""
-        return finish(cls.building(pairs, now, protocols))
+        return finish(cls.building(pairs, now, Terms(protocols=tuple(protocols))))
 
     @classmethod
     def building(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+        cls,
+        pairs: Sequence[CertificatePair],
+        now: float,
+        terms: Terms = USUAL,
+        before: CertificateStore | None = None,
     ) -> Pieces[CertificateStore]:
         """
-        Build the contexts, one in a piece.
+        Build a store, some pairs in a piece.
 
         Args:
-            pairs: at least one; where two are for the same name, the first has it.
+            pairs: at least one; where two are for the same name, the first has it. One that
+                nobody has examined is examined here.
             now: seconds since the epoch.
-            protocols: that ALPN may choose, the best first.
+            terms: see there.
+            before: what served until now: tickets of its sessions, and contexts of its
+                certificates, go on where nothing speaks against it.
 
         Raises:
             SettingsError: a pair that could not serve, each with its place.
         """
-        exact: dict[bytes, SSL.Context] = {}
-        wildcards: dict[bytes, SSL.Context] = {}
-        contexts: list[SSL.Context] = []
+        same = before if before is not None and before.terms == terms else None
+        known = {} if same is None else {shown.pair: shown for shown in same}
+        exact: dict[bytes, Shown] = {}
+        wildcards: dict[bytes, Shown] = {}
+        found: list[Shown] = []
+        tried: set[str] = set()
         problems = [] if pairs else [Problem("certificates", "missing, TLS needs one")]
-        for pair in pairs:
-            yield
+        for number, pair in enumerate(pairs):
+            if not number % EACH:
+                yield
             try:
-                chain, key = read_pair(pair.chain, pair.key.reveal())
-                _check_dates(chain[0], now)
-                context = _server_context(chain, key, tuple(protocols))
-                names = names_of(chain[0])
+                facts = pair.facts
+                if facts is None:
+                    pair, facts = _looked_at(pair, now)  # noqa: PLW2901  # the same, and more is known
+                shown = known.get(pair) or Shown(pair, terms)
+                # What OpenSSL refuses is better found now than by the first client.
+                if facts.kind not in tried:
+                    tried.add(facts.kind)
+                    shown.context()
             except ValueError as error:
                 problems.append(Problem(pair.place, str(error)))
                 continue
-            contexts.append(context)
-            for name in names:
-                kind = wildcards if name.startswith(b"*.") else exact
-                kind.setdefault(name.removeprefix(b"*."), context)
+            found.append(shown)
+            for name in facts.names:
+                kind = wildcards if name.startswith("*.") else exact
+                kind.setdefault(name.removeprefix("*.").encode("ascii"), shown)
         if problems:
             raise SettingsError(problems)
-        return cls(exact, wildcards, contexts[0])
+        if same is not None and now - same.since < TICKET_SECONDS:
+            base, since = same.base(), same.since
+        else:
+            base, since = server_context(terms, _named), now
+        return cls(exact, wildcards, found, terms, base, since)
 
     @property
     def names(self) -> frozenset[bytes]:
         """Return all names that have a certificate, wildcards as ``*.example.com``."""
         return frozenset(self._exact) | frozenset(b"*." + name for name in self._wildcards)
 
-    def choose(self, server_name: bytes | None) -> SSL.Context:
+    def choose(self, server_name: bytes | None) -> Shown:
         """
-        Return the context for a name: exact, else by wildcard, else the first one.
+        Return the certificate for a name: exact, else by wildcard, else the first one.
 
         Args:
             server_name: as the client sent it, in any case; None where it sent none.
         """
         if server_name is None:
-            return self._first
+            return self._all[0]
         name = server_name.lower().removesuffix(b".")
         found = self._exact.get(name)
         if found is None:
             # A wildcard stands for one label, and for a whole one. RFC 9525, 6.3.
             label, _, rest = name.partition(b".")
             found = self._wildcards.get(rest) if label else None
-        return found or self._first
+        return found or self._all[0]
 
     def base(self) -> SSL.Context:
         """Return the context that every handshake begins with."""
-        return self._first
+        return self._base
 
     def begin(self, connection: SSL.Connection) -> None:
         """Let a handshake go by this store; ``connection`` was made with its base context."""
         connection.set_app_data(self)
 
+    def __iter__(self) -> Iterator[Shown]:
+        """Give all certificates, in their order."""
+        return iter(self._all)
+
 
 def _named(connection: SSL.Connection) -> None:
     """
-    Go on with the certificate for the name in the client's hello; must not raise.
+    Go on with the certificate for the name in the client's hello, if it has one; must not raise.
 
     The context does not know its store, or neither would ever be freed but by the collector.
     """
     store: CertificateStore = connection.get_app_data()
-    chosen = store.choose(connection.get_servername())
-    if chosen is not store.base():
-        connection.set_context(chosen)
+    shown = store.choose(connection.get_servername())
+    try:
+        connection.set_context(shown.context())
+    except ValueError as error:
+        # The base context has no certificate: there will be no handshake.
+        _log.error("{place}: {why}", place=shown.pair.place, why=str(error))
 
 
-def _check_dates(certificate: x509.Certificate, now: float) -> None:
-    today = datetime.fromtimestamp(now, UTC)
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    name = title(certificate)
-    if end < today:
-        raise ValueError(f"the certificate of {name} expired on {end:%Y-%m-%d}")
-    if begin > today:
-        raise ValueError(f"the certificate of {name} is valid from {begin:%Y-%m-%d %H:%M} UTC on")
-
-
-def _server_context(
-    chain: Sequence[x509.Certificate], key: Key, protocols: Sequence[bytes]
-) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_options(
-        SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
-    )
-    # An idle connection gives back some 34 KB.
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_cipher_list(CIPHERS)
-    context.set_tls13_ciphersuites(CIPHERS_13)
-    context.set_session_id(SESSION_ID)
-    # Tickets alone: what a client keeps needs no memory here.
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    use(context, chain, key)
-
-    def select(_: SSL.Connection, offered: list[bytes]) -> bytes:
-        for protocol in protocols:
-            if protocol in offered:
-                return protocol
-        raise NoCommonProtocol("the client offers no protocol of ours")
-
-    context.set_alpn_select_callback(select)
-    context.set_tlsext_servername_callback(_named)
-    return context
+def _looked_at(pair: CertificatePair, now: float) -> tuple[CertificatePair, Facts]:
+    chain, facts = examined(pair.chain, pair.key.reveal())
+    if why := untimely(facts, now):
+        raise ValueError(why)
+    return attrs.evolve(pair, chain=chain, facts=facts), facts

@@ -15,7 +15,9 @@ import attrs
 import cattrs
 
 from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.settings.certificates import MOST_PAIRS, Beside, Examiner, of_entries, told
 from pomeriumd.settings.cluster_rules import CLUSTER_RULES, CLUSTERS_RULES
+from pomeriumd.settings.coverage import uncovered
 from pomeriumd.settings.draft import Draft, Rule
 from pomeriumd.settings.fields import kind_of
 from pomeriumd.settings.keys import (
@@ -37,6 +39,7 @@ from pomeriumd.settings.reads import Reads, ReadsPairs, ReadsSome, Unfit
 from pomeriumd.settings.redirect_rules import REDIRECT_RULES
 from pomeriumd.settings.role_rules import ROLE_RULES, settle
 from pomeriumd.settings.rules import GLOBAL_RULES, ROUTE_RULES
+from pomeriumd.settings.unverified import unverified
 
 T = TypeVar("T")
 
@@ -47,9 +50,14 @@ MOST_ITEMS = 10_000
 """Items of one list, entries of one map."""
 
 
-def check(tree: Node) -> Settings:
+def check(tree: Node, beside: Beside | None = None) -> Settings:
     """
     Return the settings that a tree of found values says.
+
+    Args:
+        tree: what was found.
+        beside: what is known of certificates beside it; None where it is not asked whether they
+            are valid today and for the names that are served.
 
     Raises:
         SettingsError: something is wrong; it holds every problem.
@@ -66,13 +74,28 @@ def check(tree: Node) -> Settings:
     clusters = _clusters(tree, problems)
     if clusters is not None:
         draft.values["cluster_drafts"] = clusters
-    pairs = _certificates(tree, problems)
-    if pairs is not None:
-        draft.values["certificates"] = pairs
+    examiner = Examiner(beside)
+    named = _certificates(tree, problems, examiner)
+    of_entries(examiner, beside)
+    found = examiner.found
+    if len(found.pairs) > MOST_PAIRS:
+        many = f"want at most {MOST_PAIRS} certificates in all, got {len(found.pairs)}"
+        problems.append(draft.at("certificates", many))
+    elif named:
+        draft.values["certificates"] = tuple(found.pairs)
     settle(draft)
     problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *REDIRECT_RULES, *CLUSTERS_RULES))
+    if beside is not None:
+        bare = list(uncovered(draft))
+        if beside.present is None:
+            # Who has just begun serves nobody yet; who serves goes on with what there is.
+            problems += bare
+        else:
+            found.warnings += bare
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError([*problems, *told(found.left_out)])
+    draft.values["warnings"] += told(found.warnings)
+    draft.values["left_out"] = told(found.left_out)
     return _finished(draft)
 
 
@@ -81,6 +104,7 @@ def _finished(draft: Draft) -> Settings:
     values = draft.values
     values["routes"] = _made(values["drafts"])
     values["clusters"] = tuple(_cluster(cluster) for cluster in values["cluster_drafts"])
+    values["warnings"] += tuple(unverified(values["routes"]))
     first = values[AUTHORIZE_URL.name]
     urls = (first, *values["authorize_service_urls"]) if first else values["authorize_service_urls"]
     values["authorize_service_urls"] = tuple(dict.fromkeys(urls))
@@ -207,8 +231,8 @@ def _cluster(draft: Draft) -> ClusterSettings:
     return ClusterSettings(place=draft.node.path, **{name: values[name] for name in names})
 
 
-def _certificates(tree: Node, problems: list[Problem]) -> tuple[CertificatePair, ...] | None:
-    """Return all pairs, or None when one of them is faulty."""
+def _certificates(tree: Node, problems: list[Problem], examiner: Examiner) -> bool:
+    """Take all pairs that are named; return whether all of them can serve."""
     before = len(problems)
     pairs = []
     inline = {
@@ -227,9 +251,16 @@ def _certificates(tree: Node, problems: list[Problem]) -> tuple[CertificatePair,
                 problems.append(Problem(place(node.path, child.where), text))
         missing = {"cert": f"{node.path}.cert", "key": f"{node.path}.key"}
         pairs.append((_Half(node.entries, node.path, missing), node))
-    found = [_pair(half, node, problems) for half, node in pairs]
-    good = tuple(pair for pair in found if pair is not None)
-    return good if len(good) == len(found) and len(problems) == before else None
+    good = True
+    for half, node in pairs:
+        pair = _pair(half, node, problems)
+        good = good and pair is not None
+        if pair is not None:
+            try:
+                examiner.named(pair)
+            except Unfit as error:
+                problems.append(Problem(place(half.place, node.where), str(error)))
+    return good and len(problems) == before
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -28,6 +28,9 @@ LARGEST_TOGETHER = 64 * 1024 * 1024
 
 LONGEST_PATH = 4096
 """Bytes of a path that the system takes (PATH_MAX)."""
+
+MOST_LISTED = 30_000
+"""Names in a directory of certificates: two for each of as many as there may be, and others."""
 
 UNREADABLE = "unreadable"
 """In place of a digest: the file is not there, or may not be read, or is none."""
@@ -57,6 +60,28 @@ def blocks(path: str) -> Iterator[bytes]:
         os.close(descriptor)
 
 
+def names_in(path: str) -> tuple[str, ...]:
+    """
+    Return what stands in a directory, sorted; without names that begin with a dot.
+
+    Raises:
+        OSError: it cannot be read, or holds more than MOST_LISTED.
+    """
+    found = []
+    with os.scandir(path) as entries:
+        for count, entry in enumerate(entries):
+            if count >= MOST_LISTED:
+                raise OSError(0, f"holds more than {MOST_LISTED} names")
+            if not entry.name.startswith("."):
+                found.append(entry.name)
+    return tuple(sorted(found))
+
+
+def listing_digest(names: Iterable[str]) -> str:
+    """Return the SHA-256 of names in a directory, in hex."""
+    return hashlib.sha256(b"\0".join(os.fsencode(name) for name in names)).hexdigest()
+
+
 @attrs.define
 class Files:
     """
@@ -75,7 +100,7 @@ class Files:
         """
         Return for each file that was asked for, by its absolute path, what it held.
 
-        That is the SHA-256 in hex, or UNREADABLE.
+        That is the SHA-256 in hex, or UNREADABLE. A directory has a slash at the end.
         """
         return dict(self._seen)
 
@@ -100,6 +125,24 @@ class Files:
         if len(content) > most:
             raise OSError(0, f"larger than {most} bytes")
         return content
+
+    def listing(self, path: str) -> tuple[str, ...]:
+        """
+        Return the names in a directory, as :func:`names_in` does, and remember them.
+
+        Raises:
+            OSError: see there.
+        """
+        path = f"{absolute(path).rstrip('/')}/"
+        if wrong := _never(path) or self._one_too_many():
+            raise OSError(0, wrong)
+        try:
+            names = names_in(path)
+        except OSError:
+            self._seen[path] = UNREADABLE
+            raise
+        self._seen[path] = listing_digest(names)
+        return names
 
     def _first(self, path: str) -> bytes | OSError:
         if wrong := _never(path) or self._one_too_many():

@@ -8,6 +8,8 @@ import attrs
 
 from pomeriumd.errors import SettingsError
 from pomeriumd.settings.canonical import digest
+from pomeriumd.settings.certificate_files import in_credentials, is_credential, with_directory
+from pomeriumd.settings.certificates import Beside
 from pomeriumd.settings.check import check, structure
 from pomeriumd.settings.files import Files
 from pomeriumd.settings.keys import GLOBAL_KEYS
@@ -45,11 +47,36 @@ def load(path: str, environment: Mapping[str, str]) -> Settings:
     return check(gather(path, environment, Files()))
 
 
-def load_whole(path: str, environment: Mapping[str, str]) -> Loaded:
-    """Return what ``load`` does, or why not, and which files were read for it."""
+def load_whole(
+    path: str,
+    environment: Mapping[str, str],
+    now: float,
+    present: Settings | None = None,
+) -> Loaded:
+    """
+    Return the settings as they are to serve, or why not, and which files were read for it.
+
+    Beside what ``load`` does, certificates are valid today and for the names that are served.
+
+    Args:
+        path: as there.
+        environment: as there.
+        now: seconds since the epoch.
+        present: the settings in force, of whose certificates a broken one serves on; None at a
+            start.
+    """
     files = Files()
     try:
-        settings = check(gather(path, environment, files))
+        tree, entries = with_directory(gather(path, environment, files), files)
+        served = None if present is None else present.certificates
+        beside = Beside(
+            now=now,
+            present=served,
+            entries=entries if served is not None else entries + in_credentials(environment, files),
+            # What systemd hands over is not written anew, and may be for root alone to read.
+            kept=[pair for pair in served or () if is_credential(pair.place, environment)],
+        )
+        settings = check(tree, beside)
     except SettingsError as error:
         return Loaded(settings=None, error=error, files=files.seen, digest="")
     return Loaded(settings=settings, error=None, files=files.seen, digest=digest(settings))

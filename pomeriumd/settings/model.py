@@ -58,6 +58,8 @@ class Settings(  # attrs puts the fields of the last one first, and so does the 
 
     warnings: tuple[Problem, ...] = attrs.field(default=(), eq=False)
     """What was not taken as it stands, and what was done instead; for the log."""
+    left_out: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+    """Certificates that no setting names by itself and that cannot be used; for the log."""
 
     def runs(self, role: str) -> bool:
         """Return whether this process has a role: one of ``roles.ROLES``."""

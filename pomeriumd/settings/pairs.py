@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
-from cryptography import x509
-
+from pomeriumd.settings.chain import examined
 from pomeriumd.settings.model import Settings
 from pomeriumd.settings.values import CertificatePair
 
@@ -32,23 +29,13 @@ def covers(pair: CertificatePair, host: str) -> bool:
     Return whether a certificate is for a host.
 
     Args:
-        pair: its first certificate is looked at, and of that the alternative names only.
-        host: canonical: a name in lower case, or an IP address, IPv6 in brackets or not.
-
-    Source: RFC 9525 section 6.3; a wildcard is the whole of the first label.
+        pair: its alternative names count only.
+        host: canonical, see ``Facts.covers``.
     """
-    try:
-        names = (
-            x509.load_pem_x509_certificates(pair.chain)[0]
-            .extensions.get_extension_for_class(x509.SubjectAlternativeName)
-            .value
-        )
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    host = host.strip("[]")
-    try:
-        address = ip_address(host)
-    except ValueError:
-        found = {name.lower().removesuffix(".") for name in names.get_values_for_type(x509.DNSName)}
-        return host in found or f"*.{host.partition('.')[2]}" in found
-    return address in names.get_values_for_type(x509.IPAddress)
+    facts = pair.facts
+    if facts is None:
+        try:
+            facts = examined(pair.chain, pair.key.reveal())[1]
+        except ValueError:
+            return False
+    return facts.covers(host)

@@ -1,7 +1,7 @@
 """
 Readers of certificates and keys: PEM as it is, or base64 of it as Pomerium has it.
 
-A key is never shown. Whether it fits its certificate is found where TLS contexts are made.
+A key is never shown. Whether it fits its certificate is ``chain``'s business.
 
 Source: RFC 7468.
 """
@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from pomeriumd.settings.chain import read_key
 from pomeriumd.settings.fields import base64_text, kind_of
 from pomeriumd.settings.reads import Unfit
 from pomeriumd.settings.values import Secret
@@ -65,7 +65,7 @@ def signing_key(found: object) -> Secret:
 def _key(found: object) -> tuple[Secret, PrivateKeyTypes]:
     pem = _pem(found, "a private key")
     try:
-        return Secret(pem), load_pem_private_key(pem, None)
+        return Secret(pem), read_key(pem)
     except TypeError:
         raise Unfit("has a passphrase; want a key without one") from None
     except (ValueError, UnsupportedAlgorithm):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pomeriumd.errors import SettingsError
 from pomeriumd.settings.addresses import is_loopback
 from pomeriumd.settings.fields import written
-from pomeriumd.settings.load import load
+from pomeriumd.settings.load import load_whole
 from pomeriumd.settings.model import RouteSettings, Settings
 from pomeriumd.settings.roles import AUTHENTICATE, AUTHORIZE, PROXY, spoken
 
@@ -15,7 +14,7 @@ MOST_SHOWN = 50
 """Routes that are listed one by one."""
 
 
-def report(path: str, environment: Mapping[str, str]) -> tuple[str, int]:
+def report(path: str, environment: Mapping[str, str], now: float) -> tuple[str, int]:
     """
     Return what to print about a settings file, and the exit status.
 
@@ -23,10 +22,10 @@ def report(path: str, environment: Mapping[str, str]) -> tuple[str, int]:
         All problems, each with its place and what to do, and 1; or one line that all is
         well, the routes, what is dangerous on purpose, and 0.
     """
-    try:
-        settings = load(path, environment)
-    except SettingsError as error:
-        return f"{ascii(path)[1:-1]}: {error}", 1
+    loaded = load_whole(path, environment, now)
+    settings = loaded.settings
+    if settings is None:
+        return f"{ascii(path)[1:-1]}: {loaded.error}", 1
     lines = [_headline(path, settings), *_routes(settings)]
     dangers = list(dangers_of(settings))
     if dangers:
@@ -102,7 +101,7 @@ NO_GROUPS = frozenset({"google"})
 
 def dangers_of(settings: Settings) -> Iterator[str]:
     """Return what is legal and yet worth a warning; one line each, with no secret in it."""
-    yield from map(str, settings.warnings)
+    yield from map(str, (*settings.warnings, *settings.left_out))
     for provider, routes in _by_provider(settings):
         for route in routes:
             for text in _route_dangers(route, provider):
@@ -187,7 +186,5 @@ def _route_dangers(route: RouteSettings, provider: str | None) -> Iterator[str]:
         yield f"nobody may use {route.from_.text}: it has no allowed_users, _groups or _domains"
     if route.allowed_groups and provider in NO_GROUPS:
         yield f"allowed_groups: lets nobody in, as {provider} names no groups"
-    if route.tls_skip_verify:
-        yield f"tls_skip_verify: whoever stands between can be {route.to.text}"
     if route.from_.scheme == "http":
         yield f"from: {route.from_.text} is served without TLS"

@@ -126,6 +126,44 @@ class UpstreamURL:
 
 
 @attrs.frozen(kw_only=True)
+class Facts:
+    """What was found in a certificate and its key when they were checked."""
+
+    names: tuple[str, ...]
+    """DNS names in lower case and A-labels, a wildcard as ``*.example.com``."""
+    addresses: tuple[str, ...]
+    """IP addresses, IPv6 without brackets."""
+    title: str
+    """What an operator knows it by: its first name, else its subject."""
+    begins: float
+    """From when on it is valid: seconds since the epoch."""
+    expires: float
+    """Until when."""
+    kind: str
+    """Equal for chains that OpenSSL takes alike, or refuses: keys, sizes, signatures."""
+    notes: tuple[str, ...] = ()
+    """What is odd about it and does not keep it from serving."""
+
+    def covers(self, host: str) -> bool:
+        """
+        Return whether it is for a host.
+
+        Args:
+            host: canonical: a name in lower case and A-labels, a wildcard as such, or an IP
+                address, IPv6 in brackets or not.
+
+        Source: RFC 9525 section 6.3; a wildcard is the whole of the first label, for one.
+        """
+        host = host.strip("[]")
+        label, _, rest = host.partition(".")
+        return (
+            host in self.names
+            or host in self.addresses
+            or (bool(label) and f"*.{rest}" in self.names)
+        )
+
+
+@attrs.frozen(kw_only=True)
 class CertificatePair:
     """A server certificate with its key, both PEM."""
 
@@ -134,3 +172,5 @@ class CertificatePair:
     key: Secret
     place: str
     """Where it stands in the settings, for errors: ``certificate``, ``certificates[1]``."""
+    facts: Facts | None = attrs.field(default=None, eq=False, repr=False)
+    """None where nobody has looked yet."""

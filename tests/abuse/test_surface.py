@@ -486,7 +486,7 @@ class SecretTests(SignInCase):
                 path = Path(directory, f"config.{suffix}")
                 for text, environment in self.wrong(name, how, secret, suffix):
                     path.write_text(text, "utf-8")
-                    told, _ = report(str(path), environment)
+                    told, _ = report(str(path), environment, 1_780_000_000.0)
                     try:
                         load(str(path), environment)
                     except SettingsError as error:

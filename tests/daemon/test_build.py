@@ -92,14 +92,18 @@ class BeforeTests(BuildCase):
             self.assertIsNot(login_of(second).renewals, login_of(first).renewals, name)
 
     def test_certificates_that_have_not_changed(self) -> None:
-        """They keep their contexts, with which tickets go on; others get new ones."""
+        """They keep their contexts, and tickets go on whatever else changes."""
         pair, other = leaf("app.example.com").pair(), leaf("b.example.com").pair()
         tls: dict[str, Any] = {"insecure_server": False}
         first = self.build(route(), certificates=(pair,), **tls)
         same = self.build(route("b.example.com"), before=first, certificates=(pair,), **tls)
-        self.assertIs(same.store, first.store)
-        more = self.build(route(), before=first, certificates=(pair, other), **tls)
+        more = self.build(route(), before=same, certificates=(other, pair), **tls)
+        assert first.store is not None
+        assert same.store is not None
         assert more.store is not None
+        self.assertEqual(tuple(same.store), tuple(first.store))
+        self.assertIs(tuple(more.store)[1], next(iter(first.store)))
+        self.assertIs(more.store.base(), first.store.base())
         self.assertEqual(more.store.names, {b"app.example.com", b"b.example.com"})
         self.assertIsNone(self.build(route(), before=first).store)
 

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.cells import Reading
+from pomeriumd.daemon.expiry import Expiries, Expiring
 from pomeriumd.daemon.exposition import PIECE, exposition
 from pomeriumd.daemon.merge import Totals
 from pomeriumd.daemon.metrics import METRICS, Facts
@@ -72,6 +73,9 @@ def value(text: bytes, sample: str, **labels: str) -> float:
 EVERYTHING: Mapping[str, Any] = {
     "workers": {"serving": 2},
     "restarts": {"exit": 1, "ping": 0},
+    "expiries": Expiries((Expiring("certificates[0]", "a.test", 1_800_000_000.0),), (2e9,)),
+    "left_out": 1,
+    "certificate_failures": 3,
     "processes": {"supervisor": Use(1.5, 4096, 7, 1024)},
 }
 

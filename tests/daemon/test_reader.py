@@ -91,6 +91,23 @@ class OutcomeTests(ReaderCase):
         self.assertIsNone(found)
         self.assertEqual((read.outcome, list(read.files)), (SAME, [self.path]))
 
+    def test_a_certificate_that_cannot_be_used(self) -> None:
+        """It is told of, also where the settings are the same for it."""
+        certs = self.directory / "certs"
+        certs.mkdir()
+        chain, key = pair("*.example.com")
+        (certs / "a.pem").write_bytes(chain + key)
+        given: dict[str, Any] = {"certificates_dir": str(certs), "insecure_server": None}
+        first, present = self.read(**given)
+        self.assertEqual((first.outcome, first.left_out), (GOOD, ()))
+        (certs / "a.pem").write_bytes(chain)
+        read, _ = self.read_again(present)
+        text = f"{certs}/a.pem: the key cannot be read, want PEM; the one before it serves on"
+        self.assertEqual((read.outcome, read.left_out), (SAME, (text,)))
+        read, _ = self.read(present, log_level="warn", **given)
+        self.assertEqual((read.outcome, read.left_out), (GOOD, (text,)))
+        self.assertEqual(Read.of(read.document()), read)
+
     def test_changes(self) -> None:
         """Against those in force, it tells what changed."""
         _, present = self.read(policy=[route()])
@@ -117,7 +134,7 @@ class OutcomeTests(ReaderCase):
         self.assertEqual(list(read.files), [self.path, str(self.directory / "tls/none")])
 
     def test_refused_by_building(self) -> None:
-        """What only building finds is found here, and not by those who serve."""
+        """A key that does not fit is found here, and so is what only building finds."""
         chain, _ = pair()
         read, _ = self.read(
             insecure_server=None,
@@ -127,7 +144,7 @@ class OutcomeTests(ReaderCase):
         self.assertEqual(
             read.problems,
             f"{self.path}: 1 problem in the settings:\n"
-            "  certificate: the key does not belong to the certificate of CN=example.com",
+            "  certificate (line 9): the key does not belong to the certificate of CN=example.com",
         )
         client = {"tls_client_cert": chain.decode(), "tls_client_key": pem_key().decode()}
         read, _ = self.read(policy=[route(to="https://a", **client)])

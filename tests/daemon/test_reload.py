@@ -124,7 +124,7 @@ class ReloadCase(SynchronousTestCase):
             watch=self.watch,  # type: ignore[arg-type]
             now=lambda: self.now,
         )
-        self.reloading.adopt = self.adopted.append
+        self.reloading.adopt = lambda framed: self.adopted.append(framed.settings)
         content = self.content(settings, "a" * 64)
         self.reloading.begin(
             Generation(number=1, digest="a" * 64, content=content, since=self.now, routes=0)

@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
+from pomeriumd.daemon.expiry import Expiries
 from pomeriumd.daemon.ledger import Ledger
 from pomeriumd.daemon.report import Report
 from pomeriumd.daemon.series import SINCE
@@ -35,7 +36,9 @@ def parts(pid: int) -> dict[str, Any]:
             last=None,
             good_at=1.0,
             refusals=0,
+            left_out=SimpleNamespace(present=frozenset(), failures=0),
         ),
+        "expiry": SimpleNamespace(expiries=Expiries()),
         "lines": SimpleNamespace(dropped=3),
         "started": 1.0,
     }

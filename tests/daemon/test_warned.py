@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.daemon.frames import header
-from pomeriumd.daemon.warned import warn_of
+from pomeriumd.daemon.warned import LeftOut, warn_of
 from pomeriumd.settings.check import check
 from tests.support.memory import framed, memory
-from tests.support.settings_files import authorize, minimal, route, tree
+from tests.support.settings_files import authorize, minimal, tree
 
 
 class WarnedTests(SynchronousTestCase):
@@ -25,20 +25,14 @@ class WarnedTests(SynchronousTestCase):
         self.assertEqual(event["log_level"], LogLevel.warn)
         self.assertTrue(event["warning"].startswith("address: moved from :443 to :5443"))
 
-    def test_who_is_not_verified(self) -> None:
-        """All routes with tls_skip_verify are one line, which names ten of them."""
-        routes = [
-            route(prefix=f"/{number}", to="https://a.internal", tls_skip_verify=True)
-            for number in range(12)
-        ]
+    def test_certificates_come_and_go(self) -> None:
+        """Each that cannot be used is told and counted when it becomes such, and its end is."""
+        left_out = LeftOut()
         with capturedLogs() as events:
-            warn_of(check(tree(minimal(policy=[route(), *routes[:1]]))))
-            warn_of(check(tree(minimal(policy=routes))))
-        one, many = (formatEvent(event) for event in events)
+            for texts in (["a: x"], ["a: x", "b: y"], ["a: x", "b: y"], ["b: y"], ["a: x", "b: y"]):
+                left_out.take(texts)
         self.assertEqual(
-            one,
-            "tls_skip_verify: certificates are not verified, so whoever stands between can be the "
-            "application, at policy[1] (https://a.internal); set tls_custom_ca instead",
+            [(event["log_level"].name, event["problem"]) for event in events],
+            [("error", "a: x"), ("error", "b: y"), ("info", "a: x"), ("error", "a: x")],
         )
-        self.assertEqual(many.count("https://a.internal"), 10)
-        self.assertIn(" and 2 more; ", many)
+        self.assertEqual((left_out.failures, left_out.present), (3, {"a: x", "b: y"}))

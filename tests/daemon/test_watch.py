@@ -252,6 +252,56 @@ class ChangeTests(WatchCase):
         self.told_once()
 
 
+class DirectoryTests(WatchCase):
+    """A directory is watched for what comes and goes in it."""
+
+    def setUp(self) -> None:
+        """Make one with an entry."""
+        super().setUp()
+        self.place = self.write("a", "certs/a.pem").parent
+        files = Files()
+        files.listing(str(self.place))
+        self.watch.expect(files.seen)
+        self.watch.startService()
+        self.look(3)
+
+    def test_comes_and_goes(self) -> None:
+        """An entry that is new is told, and so is one that is gone."""
+        self.not_told()
+        self.write("b", "certs/b.pem")
+        self.told_once()
+        files = Files()
+        files.listing(str(self.place))
+        self.watch.expect(files.seen)
+        (self.place / "a.pem").unlink()
+        self.calls = 0
+        self.told_once()
+
+    def test_a_name_that_nobody_means(self) -> None:
+        """What an editor or a tool hides there is none of ours; nor is the content."""
+        self.write("x", "certs/.a.pem.swp")
+        self.write("other", "certs/a.pem")
+        self.not_told()
+
+    def test_another_directory_in_its_place(self) -> None:
+        """A link that is swapped, or a directory renamed over, counts by what is in it."""
+        self.write("a", "next/a.pem")
+        self.place.rename(self.directory / "former")
+        self.place.symlink_to(self.directory / "next")
+        self.not_told()
+        self.write("b", "next/b.pem")
+        self.told_once()
+
+    def test_gone_and_back(self) -> None:
+        """One that cannot be read is told, and when it can be again."""
+        shutil.move(self.place, self.directory / "gone")
+        self.told_once()
+        self.watch.expect({f"{self.place}/": UNREADABLE})
+        shutil.move(self.directory / "gone", self.place)
+        self.calls = 0
+        self.told_once()
+
+
 class QuietTests(WatchCase):
     """What changes nothing is not told of."""
 

@@ -88,7 +88,7 @@ class SameTests(SynchronousTestCase):
         """Another process, whose hashes have another seed, finds the same."""
         program = (
             "import sys; from pomeriumd.settings import load; "
-            "print(load.load_whole(sys.argv[1], {}).digest)"
+            "print(load.load_whole(sys.argv[1], {}, 1.78e9).digest)"
         )
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(GIVEN, file)

@@ -88,7 +88,7 @@ class ExampleTests(SynchronousTestCase):
             ],
         )
         for name in names:
-            text, status = report(str(self.directory / name), {"HOME": "/home/x"})
+            text, status = report(str(self.directory / name), {"HOME": "/home/x"}, 1_780_000_000.0)
             self.assertEqual(status, 0, text)
             self.assertNotIn("danger", text)
             self.assertEqual(self.load(name).warnings, ())
@@ -130,7 +130,9 @@ class ExampleTests(SynchronousTestCase):
             for name in named(snippet):
                 (self.directory / name).write_bytes(self.content(name))
             (self.directory / "snippet.yaml").write_text(yaml.safe_dump({**whole, **snippet}))
-            text, status = report(str(self.directory / "snippet.yaml"), {"HOME": "/home/x"})
+            text, status = report(
+                str(self.directory / "snippet.yaml"), {"HOME": "/home/x"}, 1_780_000_000.0
+            )
             self.assertEqual(status, 0, text)
             seen.append(snippet["services"])
         self.assertEqual(seen, ["proxy", "authorize"])

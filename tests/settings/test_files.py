@@ -10,7 +10,16 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.settings import files
-from pomeriumd.settings.files import LARGEST_FILE, MOST_FILES, UNREADABLE, Files, absolute, blocks
+from pomeriumd.settings import files as files_module
+from pomeriumd.settings.files import (
+    LARGEST_FILE,
+    MOST_FILES,
+    UNREADABLE,
+    Files,
+    absolute,
+    blocks,
+    listing_digest,
+)
 
 
 class FilesCase(SynchronousTestCase):
@@ -140,3 +149,37 @@ class BlocksTests(FilesCase):
         path = self.path("a", b"")
         os.truncate(path, LARGEST_FILE * 10)
         self.assertEqual(sum(map(len, blocks(path))), LARGEST_FILE + 1)
+
+
+class ListingTests(SynchronousTestCase):
+    """A directory's names are read, remembered and bounded."""
+
+    def setUp(self) -> None:
+        """Make a directory."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.place = directory.name
+
+    def test_names(self) -> None:
+        """They are sorted, and hidden ones are left out; the digest is that of the names."""
+        for name in ("b", "a", ".c"):
+            (Path(self.place) / name).touch()
+        files = Files()
+        self.assertEqual(files.listing(self.place), ("a", "b"))
+        self.assertEqual(files.seen, {f"{self.place}/": listing_digest(("a", "b"))})
+        self.assertNotEqual(listing_digest(("a", "b")), listing_digest(("ab",)))
+
+    def test_none(self) -> None:
+        """One that is not there is remembered as such."""
+        files = Files()
+        self.assertRaises(OSError, files.listing, f"{self.place}/none/")
+        self.assertEqual(files.seen, {f"{self.place}/none/": UNREADABLE})
+
+    def test_too_many(self) -> None:
+        """A directory of something else altogether is not read to its end."""
+        self.patch(files_module, "MOST_LISTED", 2)
+        for name in "abc":
+            (Path(self.place) / name).touch()
+        with self.assertRaises(OSError) as caught:
+            Files().listing(self.place)
+        self.assertEqual(caught.exception.strerror, "holds more than 2 names")

@@ -108,6 +108,10 @@ def _plain(value: Any) -> Any:
     return getattr(value, "text", str(value))
 
 
+NOW = 1_780_000_000.0
+"""Within the certificate of ``pair``."""
+
+
 class ExampleTests(SynchronousTestCase):
     """The example in etc/ is one that works."""
 
@@ -268,7 +272,7 @@ class LoadWholeTests(SynchronousTestCase):
         Path(self.path).write_text(
             yaml(minimal(idp_client_secret=None, idp_client_secret_file="secret"))
         )
-        found = load_whole(self.path, {})
+        found = load_whole(self.path, {}, NOW)
         self.assertEqual(found.settings, load(self.path, {}))
         self.assertEqual(found.digest, digest(load(self.path, {})))
         self.assertIsNone(found.error)
@@ -283,7 +287,7 @@ class LoadWholeTests(SynchronousTestCase):
     def test_a_missing_file(self) -> None:
         """A file that is missing is told of, so that it can be waited for."""
         Path(self.path).write_text(yaml(minimal(signing_key_file="tls/none", certificate_file="x")))
-        found = load_whole(self.path, {})
+        found = load_whole(self.path, {}, NOW)
         self.assertIsNone(found.settings)
         self.assertIsInstance(found.error, SettingsError)
         self.assertEqual(
@@ -297,9 +301,9 @@ class LoadWholeTests(SynchronousTestCase):
 
     def test_no_settings_file(self) -> None:
         """Without the file, and with one that is malformed, the file itself is told of."""
-        self.assertEqual(load_whole(self.path, {}).files, {self.path: UNREADABLE})
+        self.assertEqual(load_whole(self.path, {}, NOW).files, {self.path: UNREADABLE})
         for content in (b"a: [", b"\xff", b"- 1"):
             Path(self.path).write_bytes(content)
-            found = load_whole(self.path, {})
+            found = load_whole(self.path, {}, NOW)
             self.assertEqual(found.files, {self.path: self.sha256("config.yaml")})
             self.assertEqual((found.settings, found.digest), (None, ""))

@@ -34,12 +34,12 @@ class ReportTests(SynchronousTestCase):
     def report(self, **more: Any) -> tuple[list[str], int]:
         """Return the lines of the report, the path's taken for PATH, and the status."""
         self.path.write_text(yaml(minimal(**more)))
-        text, status = report(str(self.path), {})
+        text, status = report(str(self.path), {}, 1_780_000_000.0)
         return text.replace(str(self.path), "PATH").splitlines(), status
 
     def test_good(self) -> None:
         """A good file has one line, and one for each route."""
-        chain, key = pair()
+        chain, key = pair("*.example.com")
         self.assertEqual(
             self.report(
                 insecure_server=None,
@@ -191,7 +191,7 @@ class RoleTests(SynchronousTestCase):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(yaml(given))
             file.flush()
-            text, status = report(file.name, {})
+            text, status = report(file.name, {}, 1_780_000_000.0)
         self.assertEqual(status, 0, text)
         return text.replace(f"{file.name}: ", "").splitlines()
 
