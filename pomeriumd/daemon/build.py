@@ -21,6 +21,7 @@ from pomeriumd.authorize.policies import Policies
 from pomeriumd.crypto.keys import KeyRing, Purpose, SharedKeys, ring
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.daemon.authorize_client import asked
+from pomeriumd.daemon.build_headers import building_headers
 from pomeriumd.daemon.build_login import Login, login
 from pomeriumd.daemon.build_policies import building_policies, own_issuer
 from pomeriumd.daemon.build_routes import building_ways
@@ -94,11 +95,13 @@ def building(
     shape = _shape(settings)
     session_limits = _limits(settings)
     yield
-    store = yield from _store(settings, world.now(), before)
+    store = yield from _store(settings, world, before)
+    headers = yield from building_headers(settings, store)
     made = yield from building_ways(
         settings,
         own_issuer(settings),
         world.connector,
+        headers,
         {} if before is None else before.endpoints,
     )
     routes = yield from RouteTable.building(tuple(made.ways))
@@ -154,10 +157,7 @@ def building(
             now=world.now,
         ),
         trusted=trusted,
-        replies=Replies(
-            pages=pages,
-            headers=tuple((n.lower().encode(), v.encode()) for n, v in settings.headers),
-        ),
+        replies=Replies(pages=pages, headers=headers),
         authenticate=_no_authenticate if signing_in is None else signing_in.service.answer,
         authenticate_host=None if signing_in is None else _authenticate_host(settings),
         small_body=limits.small_body,
@@ -240,7 +240,9 @@ async def _no_authenticate(_: Call) -> Answer:
     raise NoRoute("authenticate does not run here")
 
 
-def _store(settings: Settings, now: float, before: Built | None) -> Pieces[CertificateStore | None]:
+def _store(
+    settings: Settings, world: World, before: Built | None
+) -> Pieces[CertificateStore | None]:
     if not settings.https:
         return None
     if (
@@ -250,7 +252,11 @@ def _store(settings: Settings, now: float, before: Built | None) -> Pieces[Certi
     ):
         # Its tickets go on, too: nobody's next handshake is a whole one for a reload.
         return before.store
-    return (yield from CertificateStore.building(settings.certificates, now))
+    return (
+        yield from CertificateStore.building(
+            settings.certificates, world.now(), staples=world.staples
+        )
+    )
 
 
 def _shape(settings: Settings) -> CookieShape:

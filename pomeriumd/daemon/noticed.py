@@ -15,7 +15,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
-SHARED = "pomeriumd.rpc."
+SHARED = ("pomeriumd.rpc.", "pomeriumd.daemon.build_headers")
 """How the namespaces begin of what all workers notice."""
 
 TEXT_SIZE = 4_096

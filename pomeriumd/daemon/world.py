@@ -11,6 +11,7 @@ from twisted.web.iweb import IAgent
 from pomeriumd.access.authorizer import Remote
 from pomeriumd.access.verdict import Given, Question
 from pomeriumd.errors import Problem, Undecided
+from pomeriumd.net.staples import Staples
 from pomeriumd.net.upstreams import Connector
 
 
@@ -46,3 +47,5 @@ class World:
     """Says what is wrong outside at this moment, and what to change."""
     authorize: Remote = Nobody()
     """Decides for a proxy that does not decide itself."""
+    staples: Staples | None = None
+    """What is shown with certificates of what their issuers' responders say."""

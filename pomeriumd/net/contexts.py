@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import attrs
 from cryptography import x509
@@ -22,6 +23,8 @@ from OpenSSL import SSL
 
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.net.pem import Key, names_of, read_pair, title, use
+from pomeriumd.net.provisional import is_provisional
+from pomeriumd.net.staples import Staples
 from pomeriumd.net.verify import client_options
 from pomeriumd.pieces import Pieces, finish
 from pomeriumd.settings.values import CertificatePair
@@ -53,17 +56,28 @@ class CertificateStore:
     _wildcards: Mapping[bytes, SSL.Context] = attrs.field(repr=False)
     """By what follows the ``*.``."""
     _first: SSL.Context = attrs.field(repr=False)
+    _provisional: frozenset[SSL.Context] = attrs.field(default=frozenset(), repr=False)
 
     @classmethod
     def of(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+        cls,
+        pairs: Sequence[CertificatePair],
+        now: float,
+        protocols: Sequence[bytes] = SPOKEN,
+        **terms: Any,
     ) -> CertificateStore:
         """Return the store of these certificates; as ``building`` says."""
-        return finish(cls.building(pairs, now, protocols))
+        return finish(cls.building(pairs, now, protocols, **terms))
 
     @classmethod
     def building(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+        cls,
+        pairs: Sequence[CertificatePair],
+        now: float,
+        protocols: Sequence[bytes] = SPOKEN,
+        *,
+        staples: Staples | None = None,
+        resumed: bool = True,
     ) -> Pieces[CertificateStore]:
         """
         Build the contexts, one in a piece.
@@ -72,6 +86,8 @@ class CertificateStore:
             pairs: at least one; where two are for the same name, the first has it.
             now: seconds since the epoch.
             protocols: that ALPN may choose, the best first.
+            staples: what is shown with certificates that name a responder.
+            resumed: sessions may be; not where any host asks for client certificates.
 
         Raises:
             SettingsError: a pair that could not serve, each with its place.
@@ -79,24 +95,29 @@ class CertificateStore:
         exact: dict[bytes, SSL.Context] = {}
         wildcards: dict[bytes, SSL.Context] = {}
         contexts: list[SSL.Context] = []
+        provisional: set[SSL.Context] = set()
         problems = [] if pairs else [Problem("certificates", "missing, TLS needs one")]
         for pair in pairs:
             yield
             try:
                 chain, key = read_pair(pair.chain, pair.key.reveal())
                 _check_dates(chain[0], now)
-                context = _server_context(chain, key, tuple(protocols))
+                context = _server_context(chain, key, tuple(protocols), resumed=resumed)
                 names = names_of(chain[0])
             except ValueError as error:
                 problems.append(Problem(pair.place, str(error)))
                 continue
             contexts.append(context)
+            if staples is not None:
+                staples.serve(context, chain[0])
+            if is_provisional(chain):
+                provisional.add(context)
             for name in names:
                 kind = wildcards if name.startswith(b"*.") else exact
                 kind.setdefault(name.removeprefix(b"*."), context)
         if problems:
             raise SettingsError(problems)
-        return cls(exact, wildcards, contexts[0])
+        return cls(exact, wildcards, contexts[0], frozenset(provisional))
 
     @property
     def names(self) -> frozenset[bytes]:
@@ -119,6 +140,15 @@ class CertificateStore:
             label, _, rest = name.partition(b".")
             found = self._wildcards.get(rest) if label else None
         return found or self._first
+
+    @property
+    def any_provisional(self) -> bool:
+        """Return whether any certificate is for a time of trial."""
+        return bool(self._provisional)
+
+    def provisional(self, host: bytes) -> bool:
+        """Return whether what this host shows is for a time of trial: see ``net.provisional``."""
+        return self.choose(host) in self._provisional
 
     def base(self) -> SSL.Context:
         """Return the context that every handshake begins with."""
@@ -152,7 +182,7 @@ def _check_dates(certificate: x509.Certificate, now: float) -> None:
 
 
 def _server_context(
-    chain: Sequence[x509.Certificate], key: Key, protocols: Sequence[bytes]
+    chain: Sequence[x509.Certificate], key: Key, protocols: Sequence[bytes], *, resumed: bool
 ) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -166,6 +196,8 @@ def _server_context(
     context.set_session_id(SESSION_ID)
     # Tickets alone: what a client keeps needs no memory here.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    if not resumed:
+        context.set_options(SSL.OP_NO_TICKET)
     use(context, chain, key)
 
     def select(_: SSL.Connection, offered: list[bytes]) -> bytes:
