@@ -179,8 +179,8 @@ class StapleReader:
                 name = entry.name.removesuffix(".der")
                 there.add(name)
                 self._read(files, name, entry.path)
-        for name in self._seen.keys() - there:
-            del self._seen[name]
+        for name in (self._seen.keys() | self._staples.kept.keys()) - there:
+            self._seen.pop(name, None)
             self._staples.kept.pop(name, None)
         # What is written in the moment of a look may leave the directory's time as it was.
         if changed is not None and changed[-1] / 1e9 < self._now() - SURE_SECONDS:

@@ -12,6 +12,7 @@ drops SHA-1 signatures, and keeps its use to name an issuer).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -35,6 +36,9 @@ LARGEST = 65_536
 """Bytes of an answer. Real ones have 0.3 to 3 KB; TLS has room for 16 MB, in each handshake."""
 
 LONGEST_URL = 2_048
+
+_PLAIN = re.compile(r"[!-~]+")
+"""What a URL is made of: nothing here can end a line or a word of a request."""
 
 SKEW = 300.0
 """Seconds that a responder's clock may be ahead of ours."""
@@ -145,7 +149,7 @@ def _check_url(url: str) -> None:
     except ValueError:
         named = None
     # What is signed needs no TLS; and https could need this very answer first.
-    if not named or parts.username is not None or not url.isascii() or not url.isprintable():
+    if not named or parts.username is not None or not _PLAIN.fullmatch(url):
         raise ValueError(f"names the OCSP responder {url[:100]!a}, want http://HOST/...")
     if len(url) > LONGEST_URL:
         raise ValueError(f"names an OCSP responder in over {LONGEST_URL} characters")

@@ -102,9 +102,7 @@ class Says:
                 revocation_time=begin if revoked else None,
                 revocation_reason=None,
             )
-            .responder_id(
-                encoding.HASH if self.by_key else encoding.NAME, self.signer.certificate
-            )
+            .responder_id(encoding.HASH if self.by_key else encoding.NAME, self.signer.certificate)
         )
         if self.shown:
             builder = builder.certificates([one.certificate for one in self.shown])
@@ -137,7 +135,7 @@ class Responder:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
