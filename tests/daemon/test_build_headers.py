@@ -113,4 +113,3 @@ class HeadersTests(SynchronousTestCase):
         logged = Logged(self)
         self.rig(leaf(GOOD, TRIAL, AUTH))
         self.assertEqual(logged.lines(), [])
-

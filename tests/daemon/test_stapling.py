@@ -342,7 +342,8 @@ class FaultTests(StaplingCase):
         """The pauses double, give or take a quarter, up to their bound."""
         self.responder.down = True
         self.begin()
-        pauses, last = [], self.clock.seconds()
+        pauses: list[float] = []
+        last = self.clock.seconds()
         while len(pauses) < 10:
             before = len(self.responder.asked)
             self.turns(SOONEST / 4)

@@ -27,6 +27,7 @@ def stapled(
     must: bool = False,
     delegate: bool = False,
     by: Issued | None = None,
+    begin: datetime = BEGIN,
     end: datetime = END,
 ) -> Issued:
     """Return a certificate of the tests' authority that names a responder, or may be one."""
@@ -40,7 +41,7 @@ def stapled(
         .issuer_name(by.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(BEGIN)
+        .not_valid_before(begin)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
