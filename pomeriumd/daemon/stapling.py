@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -80,6 +80,7 @@ class Stapling:
     _due: list[tuple[float, str]] = attrs.field(factory=list, init=False)
     """A heap: when the clock stands there, the certificate is to be asked about."""
     _pairs: tuple[CertificatePair, ...] = attrs.field(default=(), init=False)
+    _state_dir: str = attrs.field(default="", init=False)
     _files: StapleFiles = attrs.field(init=False)
     _learning: Deferred[None] | None = attrs.field(default=None, init=False)
     _next: IDelayedCall | None = attrs.field(default=None, init=False)
@@ -98,13 +99,17 @@ class Stapling:
         if not self._begun:
             return
         pairs = settings.certificates if settings.https else ()
-        files = StapleFiles(settings.state_dir, self._random)
-        if pairs == self._pairs and files.directory == getattr(self, "_files", files).directory:
-            self._files = files
+        moved = settings.state_dir != self._state_dir
+        if pairs == self._pairs and not moved:
             return
-        self._pairs, self._files = pairs, files
         if self._learning is not None:
             self._learning.cancel()
+        if moved:
+            # What there is has to be in the new place.
+            self._forget(self._watched.values())
+            self._watched = {}
+        self._pairs, self._state_dir = pairs, settings.state_dir
+        files = self._files = StapleFiles(settings.state_dir, self._random)
         work = in_pieces(self._learn(pairs, files), self._clock)
         self._learning = Deferred.fromCoroutine(work).addErrback(self._failed)
 
@@ -122,9 +127,7 @@ class Stapling:
             found = self._found(pair)
             if found is not None:
                 watched.setdefault(found.name, found)
-        for name, one in self._watched.items():
-            if name not in watched and one.asking is not None:
-                one.asking.cancel()
+        self._forget(one for name, one in self._watched.items() if name not in watched)
         self._watched, self._due = watched, []
         for one in watched.values():
             yield
@@ -138,6 +141,12 @@ class Stapling:
                 why=error.strerror,
             )
         self._turn()
+
+    def _forget(self, gone: Iterable[_Watched]) -> None:
+        """Ask nobody about these any more."""
+        for one in tuple(gone):
+            if one.asking is not None:
+                one.asking.cancel()
 
     def _found(self, pair: CertificatePair) -> _Watched | None:
         """Return what is to be asked about a pair; None if nothing is."""
@@ -304,6 +313,4 @@ class Stapling:
         self._next = None
         if self._learning is not None:
             self._learning.cancel()
-        for one in tuple(self._watched.values()):
-            if one.asking is not None:
-                one.asking.cancel()
+        self._forget(self._watched.values())
