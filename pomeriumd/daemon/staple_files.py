@@ -163,8 +163,6 @@ class StapleReader:
 
     def reading(self, files: StapleFiles) -> Pieces[None]:
         """Read what is new in these files, which are the ones to look at from now on."""
-        if self._files is None or files.directory != self._files.directory:
-            self._seen, self._changed = {}, None
         self._files = files
         changed = _hint(files.directory)
         if changed == self._changed and changed is not None:

@@ -80,7 +80,6 @@ class Stapling:
     _due: list[tuple[float, str]] = attrs.field(factory=list, init=False)
     """A heap: when the clock stands there, the certificate is to be asked about."""
     _pairs: tuple[CertificatePair, ...] = attrs.field(default=(), init=False)
-    _state_dir: str = attrs.field(default="", init=False)
     _files: StapleFiles = attrs.field(init=False)
     _learning: Deferred[None] | None = attrs.field(default=None, init=False)
     _next: IDelayedCall | None = attrs.field(default=None, init=False)
@@ -99,16 +98,12 @@ class Stapling:
         if not self._begun:
             return
         pairs = settings.certificates if settings.https else ()
-        moved = settings.state_dir != self._state_dir
-        if pairs == self._pairs and not moved:
+        if pairs == self._pairs:
             return
         if self._learning is not None:
             self._learning.cancel()
-        if moved:
-            # What there is has to be in the new place.
-            self._forget(self._watched.values())
-            self._watched = {}
-        self._pairs, self._state_dir = pairs, settings.state_dir
+        self._pairs = pairs
+        # The same each time: another place needs a restart.
         files = self._files = StapleFiles(settings.state_dir, self._random)
         work = in_pieces(self._learn(pairs, files), self._clock)
         self._learning = Deferred.fromCoroutine(work).addErrback(self._failed)

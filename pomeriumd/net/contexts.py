@@ -23,10 +23,10 @@ from OpenSSL import SSL
 
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.net.pem import Key, names_of, read_pair, title, use
-from pomeriumd.net.provisional import is_provisional
 from pomeriumd.net.staples import Staples
 from pomeriumd.net.verify import client_options
 from pomeriumd.pieces import Pieces, finish
+from pomeriumd.settings.provisional import is_provisional
 from pomeriumd.settings.values import CertificatePair
 
 __all__ = ["CertificateStore", "NoCommonProtocol", "client_options"]
@@ -147,7 +147,7 @@ class CertificateStore:
         return bool(self._provisional)
 
     def provisional(self, host: bytes) -> bool:
-        """Return whether what this host shows is for a time of trial: see ``net.provisional``."""
+        """Return whether a host shows what is for a time of trial: see ``settings.provisional``."""
         return self.choose(host) in self._provisional
 
     def base(self) -> SSL.Context:

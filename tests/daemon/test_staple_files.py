@@ -133,13 +133,6 @@ class StapleReaderTests(FilesCase):
         self.looks()
         self.assertEqual(self.staples.kept, {})
 
-    def test_another_state_dir_is_read_in_place_of_it(self) -> None:
-        """A reload that names another place shows what is there, and nothing else."""
-        self.files.save(ONE, self.der)
-        finish(self.reader.reading(self.files))
-        finish(self.reader.reading(StapleFiles(str(self.place / "other"), Chance())))
-        self.assertEqual(self.staples.kept, {})
-
     def test_where_nothing_changed_nothing_is_read(self) -> None:
         """A look at a directory that is as it was opens no file."""
         self.files.save(ONE, self.der)

@@ -255,16 +255,6 @@ class ReloadTests(StaplingCase):
             [other.certificate.serial_number] * 2,
         )
 
-    def test_another_state_dir_gets_answers_of_its_own(self) -> None:
-        """After a reload with another place the answer is there."""
-        self.begin()
-        self.place = self.place / "other"
-        self.files = StapleFiles(str(self.place), Chance())
-        self.stapling.take(self.settings())
-        self.turns()
-        self.assertIsNotNone(self.kept())
-        self.assertEqual(self.counts(), (1, 0, 0))
-
     def test_a_question_about_one_that_is_gone_is_dropped(self) -> None:
         """What is under way for it ends, and leaves nothing behind."""
         self.responder.late = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.net.provisional import is_provisional, is_self_signed
+from pomeriumd.settings.provisional import is_provisional, is_self_signed
 from tests.support.certificates import authority, issue
 
 HOST = "app.example.test"
