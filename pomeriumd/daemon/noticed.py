@@ -2,7 +2,7 @@
 What each worker notices by itself and all of them notice: said once for the whole daemon.
 
 Every worker asks the same replicas of authorize, so each of them sees a replica go and come
-back. It tells the supervisor, which has the one log.
+back; and each builds the same generations. It tells the supervisor, which has the one log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
 SHARED = ("pomeriumd.rpc.", "pomeriumd.daemon.build_headers")
-"""How the namespaces begin of what all workers notice."""
+"""How the namespaces begin of what all workers notice, or find when they build a generation."""
 
 TEXT_SIZE = 4_096
 """Characters of one line: a value of AMP ends at 65,535 bytes."""
