@@ -21,6 +21,7 @@ from pomeriumd.authorize.policies import Policies
 from pomeriumd.crypto.keys import KeyRing, Purpose, SharedKeys, ring
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.daemon.authorize_client import asked
+from pomeriumd.daemon.build_headers import building_headers
 from pomeriumd.daemon.build_login import Login, login
 from pomeriumd.daemon.build_policies import building_policies, own_issuer
 from pomeriumd.daemon.build_routes import building_ways
@@ -31,6 +32,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.server import Times
+from pomeriumd.net.terms import Terms
 from pomeriumd.pieces import Pieces
 from pomeriumd.proxy.client_address import TrustedProxies
 from pomeriumd.proxy.decisions import Decisions, Memory
@@ -97,11 +99,13 @@ def building(
     shape = _shape(settings)
     session_limits = _limits(settings)
     yield
-    store = yield from _store(settings, world.now(), before)
+    store = yield from _store(settings, world, before)
+    headers = yield from building_headers(settings, store)
     made = yield from building_ways(
         settings,
         own_issuer(settings),
         world.connector,
+        headers,
         {} if before is None else before.endpoints,
     )
     routes = yield from RouteTable.building(tuple(made.ways))
@@ -157,11 +161,7 @@ def building(
             now=world.now,
         ),
         trusted=trusted,
-        replies=Replies(
-            pages=pages,
-            headers=tuple((n.lower().encode(), v.encode()) for n, v in settings.headers),
-            count_tls=world.count_tls,
-        ),
+        replies=Replies(pages=pages, headers=headers, count_tls=world.count_tls),
         authenticate=_no_authenticate if signing_in is None else signing_in.service.answer,
         authenticate_host=None if signing_in is None else _authenticate_host(settings),
         small_body=limits.small_body,
@@ -245,11 +245,18 @@ async def _no_authenticate(_: Call) -> Answer:
     raise NoRoute("authenticate does not run here")
 
 
-def _store(settings: Settings, now: float, before: Built | None) -> Pieces[CertificateStore | None]:
+def _store(
+    settings: Settings, world: World, before: Built | None
+) -> Pieces[CertificateStore | None]:
     if not settings.https:
         return None
     served = None if before is None else before.store
-    return (yield from CertificateStore.building(settings.certificates, now, before=served))
+    terms = Terms(staples=world.staples)
+    return (
+        yield from CertificateStore.building(
+            settings.certificates, world.now(), terms, before=served
+        )
+    )
 
 
 def _shape(settings: Settings) -> CookieShape:

@@ -13,6 +13,7 @@ from pomeriumd.net.upstreams import Connector
 from pomeriumd.pieces import Pieces
 from pomeriumd.proxy.forward import Way
 from pomeriumd.proxy.outbound import Outbound
+from pomeriumd.proxy.response_headers import ResponseHeaders
 from pomeriumd.settings.model import RouteSettings, Settings
 
 FEW = 16
@@ -53,6 +54,7 @@ def building_ways(
     settings: Settings,
     issuer: str | None,
     connector: Connector,
+    headers: ResponseHeaders,
     reached: Mapping[Peer, IStreamClientEndpoint],
 ) -> Pieces[Ways]:
     """
@@ -62,6 +64,7 @@ def building_ways(
         settings: checked already.
         issuer: the provider whose identities count, as for ``compile_policy``.
         connector: makes the endpoints that reach upstreams.
+        headers: that answers carry.
         reached: the endpoints there are: what has not changed is taken over.
 
     Raises:
@@ -83,7 +86,12 @@ def building_ways(
         made.endpoints[there] = endpoint
         timeout = settings.default_upstream_timeout if route.timeout is None else route.timeout
         made.ways[Route.of(route, issuer)] = Way(
-            outbound=Outbound(route, settings.headers, settings.cookie_name),
+            outbound=Outbound(
+                route,
+                headers.pairs(route.from_.host),
+                settings.cookie_name,
+                headers.drops(route.from_.host),
+            ),
             peer=there,
             endpoint=endpoint,
             timeout=timeout or forever,

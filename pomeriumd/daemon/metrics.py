@@ -23,6 +23,7 @@ from pomeriumd.daemon.processes import Use
 from pomeriumd.daemon.series import (
     DURATION,
     NOW,
+    OCSP,
     OTHER,
     POOL,
     REQUEST_SIZE,
@@ -255,6 +256,13 @@ def _histogram(family: str, shape: Histogram) -> _Samples:
     return samples
 
 
+def _fetched(metric: Described, numbers: Gathered) -> Iterator[Sample]:
+    found = numbers["since"].get(())
+    for outcome in OCSP:
+        count = found[SINCE.index(f"ocsp_{outcome}")] if found is not None else 0
+        yield metric.sample([outcome], count)
+
+
 _ROUTE = ("service", "host", "route")
 
 METRICS: tuple[Described, ...] = (
@@ -413,6 +421,35 @@ METRICS: tuple[Described, ...] = (
         (),
         "Connections that never got through their TLS handshake.",
         _worker("since", SINCE, "handshakes_failed"),
+    ),
+    Described(
+        "tls_staples",
+        "gauge",
+        (),
+        "Certificates whose OCSP answer is good and is stapled.",
+        _worker("now", NOW, "staples_good"),
+    ),
+    Described(
+        "tls_staples_missing",
+        "gauge",
+        (),
+        "Certificates that name an OCSP responder, or must be stapled, and have no good answer.",
+        _worker("now", NOW, "staples_missing"),
+    ),
+    Described(
+        "tls_staples_required",
+        "gauge",
+        (),
+        "Those of them that must be stapled: browsers refuse them. Want 0.",
+        _worker("now", NOW, "staples_required"),
+    ),
+    Described(
+        "ocsp_fetches_total",
+        "counter",
+        ("outcome",),
+        "Questions to OCSP responders that were answered with a good certificate (good) or a "
+        "revoked one (revoked), or with nothing that may be shown (failed).",
+        _fetched,
     ),
     Described(
         "proxy_headers_refused_total",

@@ -2,7 +2,8 @@
 What each worker notices by itself and all of them notice: said once for the whole daemon.
 
 Every worker asks the same replicas of authorize, so each of them sees a replica go and come
-back; and each connects to the same applications. It tells the supervisor, which has the one log.
+back; each connects to the same applications, and builds the same generations. It tells the
+supervisor, which has the one log.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
-SHARED = ("pomeriumd.rpc.", "pomeriumd.net.upstreams")
-"""How the namespaces begin of what all workers notice."""
+SHARED = ("pomeriumd.rpc.", "pomeriumd.net.upstreams", "pomeriumd.daemon.build_headers")
+"""How the namespaces begin of what all workers notice, or find when they build a generation."""
 
 TEXT_SIZE = 4_096
 """Characters of one line: a value of AMP ends at 65,535 bytes."""

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pomeriumd.daemon.front import Front
 from pomeriumd.daemon.lines import Lines
-from pomeriumd.daemon.series import POOL, Labels
+from pomeriumd.daemon.series import OCSP, POOL, Labels
 from pomeriumd.daemon.tally import Tally, destination
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.pool import Pool
@@ -79,6 +79,21 @@ class Answering(Protocol):
         """Return how many processes of proxies listen for changes."""
 
 
+class Asking(Protocol):
+    """What is asked of whoever asks OCSP responders."""
+
+    @property
+    def standing(self) -> Mapping[str, int]:
+        """Return how many certificates have an answer, have none, and lack a required one."""
+
+    @property
+    def fetched(self) -> Mapping[str, int]:
+        """Return how many questions had each of the outcomes of ``series.OCSP``."""
+
+
+NOTHING_TO_STAPLE = {"staples_good": 0, "staples_missing": 0, "staples_required": 0}
+
+
 @attrs.define(eq=False, kw_only=True)
 class Observing(Service):
     """
@@ -94,6 +109,7 @@ class Observing(Service):
         streams: says how many exchanges last.
         calling: calls services elsewhere; None where nobody does.
         answering: answers proxies elsewhere; None where nobody does.
+        stapling: asks OCSP responders; None where nobody does.
     """
 
     _tally: Tally
@@ -105,6 +121,7 @@ class Observing(Service):
     _streams: Callable[[], int]
     calling: Calling | None = None
     answering: Answering | None = None
+    stapling: Asking | None = None
     _next: IDelayedCall | None = attrs.field(default=None, init=False)
     _pools: Iterator[tuple[Peer, _Pool]] | None = attrs.field(default=None, init=False)
     _sums: dict[int, list[int]] = attrs.field(factory=dict, init=False)
@@ -141,9 +158,11 @@ class Observing(Service):
                 "decisions_kept": kept,
                 "decisions_asked": asked,
                 "watches": 0 if self.answering is None else self.answering.watches,
+                **(NOTHING_TO_STAPLE if self.stapling is None else self.stapling.standing),
                 **self._pooled,
             }
         )
+        fetched = {} if self.stapling is None else self.stapling.fetched
         self._tally.set_since(
             {
                 "handshakes_failed": port.failed_handshakes,
@@ -153,6 +172,7 @@ class Observing(Service):
                 "decision_misses": counts.misses,
                 "undecided": counts.undecided,
                 "unknown_routes": 0 if self.answering is None else self.answering.unknown,
+                **{f"ocsp_{outcome}": fetched.get(outcome, 0) for outcome in OCSP},
             }
         )
         if self.calling is not None:

@@ -84,6 +84,9 @@ CALLS = 1_024
 """Combinations of labels that calls to authorize are counted by: 20 replicas, each with all
 statuses there are of three methods."""
 
+OCSP = ("good", "revoked", "failed")
+"""What becomes of questions to OCSP responders."""
+
 NOW = (
     "connections",
     "connections_limit",
@@ -93,6 +96,9 @@ NOW = (
     "decisions_kept",
     "decisions_asked",
     "watches",
+    "staples_good",
+    "staples_missing",
+    "staples_required",
     *(f"upstream_{what}" for what in POOL),
 )
 """What a worker tells of its present state, in this order."""
@@ -105,6 +111,7 @@ SINCE = (
     "decision_misses",
     "undecided",
     "unknown_routes",
+    *(f"ocsp_{outcome}" for outcome in OCSP),
 )
 """What a worker has counted elsewhere, and writes down each second."""
 

@@ -35,6 +35,8 @@ from pomeriumd.daemon.observing import Observing
 from pomeriumd.daemon.pieces import in_pieces
 from pomeriumd.daemon.plain_front import PlainFront, share_of
 from pomeriumd.daemon.servants import DRAIN_SECONDS
+from pomeriumd.daemon.staple_files import StapleFiles, StapleReader
+from pomeriumd.daemon.stapling import Stapling
 from pomeriumd.daemon.sweep import Sweep
 from pomeriumd.daemon.tally import Tally
 from pomeriumd.daemon.world import World
@@ -46,6 +48,7 @@ from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.names import resolver
 from pomeriumd.net.port import Port
 from pomeriumd.net.server import ServerConnections
+from pomeriumd.net.staples import Staples
 from pomeriumd.net.upstreams import Upstreams
 from pomeriumd.net.verify import HTTPSPolicy, system_trust
 from pomeriumd.oidc.agent import provider_agent
@@ -98,6 +101,8 @@ class Serving:
     _answering: AuthorizeServer = attrs.field(init=False)
     _access: AccessLog = attrs.field(init=False)
     _upstreams: Upstreams = attrs.field(init=False)
+    _staples: StapleReader = attrs.field(init=False)
+    _stapling: Stapling = attrs.field(init=False)
     _front: Front | None = attrs.field(default=None, init=False)
     _wanted: int = attrs.field(default=0, init=False)
     """Number of the generation that is prepared; 0 for none."""
@@ -113,11 +118,17 @@ class Serving:
         self._deadlines = Deadlines(reactor)
         self.authorize = AuthorizeClient(reactor, time.time)  # noqa: TID251  # as above
         self._answering = AuthorizeServer(reactor, time.time)  # noqa: TID251  # as above
+        world, staples = world_of(reactor), Staples(time.time)  # noqa: TID251  # as above
         self._world = attrs.evolve(
-            world_of(reactor),
+            world,
             authorize=self.authorize,
             problems=self._problems,
             count_tls=self._tally.count_tls,
+            staples=staples,
+        )
+        self._staples = StapleReader(staples, reactor, world.now)
+        self._stapling = Stapling(
+            agent=world.agent, clock=reactor, now=world.now, random=world.random
         )
         self._access = self._observer.access_log(reactor)
         self._upstreams = Upstreams(self._limits, self._deadlines, reactor)
@@ -149,7 +160,12 @@ class Serving:
     def building(self, framed: Framed) -> Pieces[Built]:
         """Build a generation; raise SettingsError if it cannot be."""
         before = None if self._front is None else self._front.built
-        return building(framed.settings, framed.shared_secret, self._world, self._limits, before)
+        settings = framed.settings
+        # Before there are connections: browsers refuse some certificates without.
+        yield from self._staples.reading(StapleFiles(settings.state_dir, self._world.random))
+        return (
+            yield from building(settings, framed.shared_secret, self._world, self._limits, before)
+        )
 
     def serve(self, number: int) -> None:
         """
@@ -181,6 +197,7 @@ class Serving:
         self._rest(self._upstreams.keep(built.endpoints.keys(), each))
         self.authorize.take(built.asked)
         self._answering.take(built)
+        self._stapling.take(settings)
         self._observer.set_level(settings.log_level)
         clients = self._most(MAIN, settings)
         if settings.http_redirect_addr is not None:
@@ -278,6 +295,7 @@ class Serving:
     def begin(self) -> None:
         """Ask whoever decides elsewhere from now on; after this the process must not fork."""
         self.authorize.begin()
+        self._staples.start()
 
     def bind(self) -> None:
         """
@@ -291,13 +309,14 @@ class Serving:
 
     def answer(self) -> None:
         """
-        Answer proxies elsewhere from now on, if there is to be such a thing.
+        Do what one process does for all: answer proxies elsewhere, and ask OCSP responders.
 
         Raises:
-            CannotServe: the address cannot be had.
+            CannotServe: the address for proxies cannot be had.
         """
         if self._front is None:
             raise CannotServe("no generation serves yet")
+        self._stapling.begin(self._front.built.settings)
         try:
             self.bind()
         except CannotBind as error:
@@ -328,6 +347,7 @@ class Serving:
             streams=self._streams,
             calling=self.authorize,
             answering=self._answering,
+            stapling=self._stapling,
         )
         self._observing.startService()
 
@@ -358,6 +378,8 @@ class Serving:
             front.tell_all()
         await answered
         await self.authorize.stop()
+        self._staples.stop()
+        self._stapling.stop()
         self._upstreams.close()
         for part in (self._sweep, self._observing):
             if part is not None:

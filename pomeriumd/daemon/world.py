@@ -11,6 +11,7 @@ from twisted.web.iweb import IAgent
 from pomeriumd.access.authorizer import Remote
 from pomeriumd.access.verdict import Given, Question
 from pomeriumd.errors import Problem, Undecided
+from pomeriumd.net.staples import Staples
 from pomeriumd.net.upstreams import Connector
 from pomeriumd.proxy.replies import CountTLS, not_counted
 
@@ -49,3 +50,5 @@ class World:
     """Decides for a proxy that does not decide itself."""
     count_tls: CountTLS = not_counted
     """Counts requests that failed because TLS with the upstream did."""
+    staples: Staples | None = None
+    """What is shown with certificates of what their issuers' responders say."""

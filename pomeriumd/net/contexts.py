@@ -58,7 +58,10 @@ class Shown:
         """
         if self._context is None:
             context = server_context(self._terms, _named)
-            use(context, *read_pair(self.pair.chain, self.pair.key.reveal()))
+            chain, key = read_pair(self.pair.chain, self.pair.key.reveal())
+            use(context, chain, key)
+            if self._terms.staples is not None:
+                self._terms.staples.serve(context, chain[0])
             self._context = context
         return self._context
 
@@ -78,7 +81,10 @@ class CertificateStore:
 
     @classmethod
     def of(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+        cls,
+        pairs: Sequence[CertificatePair],
+        now: float,
+        protocols: Sequence[bytes] = SPOKEN,
     ) -> CertificateStore:
         """Return the store of these certificates; as ``building`` says."""
         return finish(cls.building(pairs, now, Terms(protocols=tuple(protocols))))
@@ -161,6 +167,15 @@ class CertificateStore:
             found = self._wildcards.get(rest) if label else None
         return found or self._all[0]
 
+    @property
+    def any_provisional(self) -> bool:
+        """Return whether any certificate is for a time of trial."""
+        return any(map(_provisional, self._all))
+
+    def provisional(self, host: bytes) -> bool:
+        """Return whether a host shows what is for a time of trial: see ``settings.provisional``."""
+        return _provisional(self.choose(host))
+
     def base(self) -> SSL.Context:
         """Return the context that every handshake begins with."""
         return self._base
@@ -187,6 +202,10 @@ def _named(connection: SSL.Connection) -> None:
     except ValueError as error:
         # The base context has no certificate: there will be no handshake.
         _log.error("{place}: {why}", place=shown.pair.place, why=str(error))
+
+
+def _provisional(shown: Shown) -> bool:
+    return shown.pair.facts is not None and shown.pair.facts.provisional
 
 
 def _looked_at(pair: CertificatePair, now: float) -> tuple[CertificatePair, Facts]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import attrs
 from OpenSSL import SSL
 
+from pomeriumd.net.staples import Staples
+
 SPOKEN = (b"http/1.1", b"http/1.0")
 """What ALPN may choose, the best first. Old clients that offer nothing but HTTP/1.0 would
 otherwise be refused in the handshake, though the parser takes them."""
@@ -41,6 +43,8 @@ class Terms:
     """That ALPN may choose, the best first."""
     resumes: bool = True
     """A session from any host of the store may go on at any other."""
+    staples: Staples | None = None
+    """What is shown with certificates that name a responder; by identity."""
 
 
 USUAL = Terms()

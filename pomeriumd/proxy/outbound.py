@@ -64,6 +64,8 @@ class Outbound:
     """``headers`` of the settings. Not the settings themselves: a stream that lasts holds this
     and must not hold all routes of its time."""
     _cookie_name: str
+    _drops: frozenset[bytes] = frozenset()
+    """Fields of answers, lower case, that do not go on whatever the application says in them."""
     _set: dict[bytes, Field] = attrs.field(init=False, repr=False)
     """What the route sets, by folded name."""
     _gone: frozenset[bytes] = attrs.field(init=False, repr=False)
@@ -119,7 +121,7 @@ class Outbound:
 
     @_answers_gone.default
     def _answers_names_gone(self) -> frozenset[bytes]:
-        return ENDS_HERE | {b"alt-svc"} | {name for name, _ in self._answers}
+        return ENDS_HERE | {b"alt-svc"} | {name for name, _ in self._answers} | self._drops
 
     @_our_cookie.default
     def _our_cookie_test(self) -> Callable[[bytes], bool]:

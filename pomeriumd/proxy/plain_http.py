@@ -104,7 +104,7 @@ class PlainHTTP:
     ) -> PlainHTTP:
         """Return it for these settings."""
         # RFC 6797, 7.2: a host must not send HSTS over a transport that is not secure.
-        headers = tuple(field for field in replies.headers if field[0] != HSTS)
+        headers = replies.headers.without_hsts()
         return cls(
             origins=origins_of(settings),
             own=own,

@@ -18,9 +18,9 @@ from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import Pages
 from pomeriumd.errors import MethodNotAllowed, PomeriumError, Side, UpstreamError
-from pomeriumd.http.events import Field
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.proxy.logins import hint
+from pomeriumd.proxy.response_headers import ResponseHeaders
 
 CountTLS = Callable[[Route, str], None]
 """Is told of a request that failed because TLS with its upstream did: the route, and why."""
@@ -38,14 +38,15 @@ class Replies:
     """Gives answers of our own; it knows nothing that changes with the routes."""
 
     pages: Pages
-    headers: tuple[Field, ...]
+    headers: ResponseHeaders
     """What our own answers carry too; an application's get them in ``Outbound``."""
     count_tls: CountTLS = not_counted
 
     def give(self, exchange: Exchange, answer: Answer) -> None:
         """Give an answer, with the header fields that the settings ask for."""
         given = {name for name, _ in answer.fields}
-        more = [field for field in self.headers if field[0] not in given]
+        fields = self.headers.fields(exchange.request.host)
+        more = [field for field in fields if field[0] not in given]
         exchange.error = exchange.error or answer.error
         exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)))
 

@@ -42,8 +42,8 @@ class Entry:
 class Beside:
     """What is known of certificates beside the tree of settings."""
 
-    now: float
-    """Seconds since the epoch."""
+    now: float | None
+    """Seconds since the epoch; None where it is not asked which can serve today, and whom."""
     present: Sequence[CertificatePair] | None = attrs.field(default=None, repr=False)
     """Those in force; None at a start."""
     entries: Sequence[Entry] = attrs.field(default=(), repr=False)

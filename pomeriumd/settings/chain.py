@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from pomeriumd.settings.provisional import is_provisional
 from pomeriumd.settings.values import Facts
 
 Key = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
@@ -146,6 +147,7 @@ def examined(chain_pem: bytes, key_pem: bytes) -> tuple[bytes, Facts]:
         begins=leaf.not_valid_before_utc.timestamp(),
         expires=leaf.not_valid_after_utc.timestamp(),
         kind="/".join(_kind(one) for one in chain),
+        provisional=is_provisional(chain),
         notes=tuple(notes),
     )
 

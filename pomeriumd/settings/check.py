@@ -85,7 +85,7 @@ def check(tree: Node, beside: Beside | None = None) -> Settings:
         draft.values["certificates"] = tuple(found.pairs)
     settle(draft)
     problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *REDIRECT_RULES, *CLUSTERS_RULES))
-    if beside is not None:
+    if beside is not None and beside.now is not None:
         bare = list(uncovered(draft))
         if beside.present is None:
             # Who has just begun serves nobody yet; who serves goes on with what there is.

@@ -50,7 +50,7 @@ def load(path: str, environment: Mapping[str, str]) -> Settings:
 def load_whole(
     path: str,
     environment: Mapping[str, str],
-    now: float,
+    now: float | None,
     present: Settings | None = None,
 ) -> Loaded:
     """
@@ -61,7 +61,8 @@ def load_whole(
     Args:
         path: as there.
         environment: as there.
-        now: seconds since the epoch.
+        now: seconds since the epoch; None where it is not asked which certificates can serve
+            today, and whom: whoever asks finds out more by itself.
         present: the settings in force, of whose certificates a broken one serves on; None at a
             start.
     """

@@ -141,6 +141,8 @@ class Facts:
     """Until when."""
     kind: str
     """Equal for chains that OpenSSL takes alike, or refuses: keys, sizes, signatures."""
+    provisional: bool = False
+    """It is for a time of trial: see ``provisional``."""
     notes: tuple[str, ...] = ()
     """What is odd about it and does not keep it from serving."""
 

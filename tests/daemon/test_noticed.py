@@ -85,8 +85,9 @@ class SharingTests(SynchronousTestCase):
 
     def test_what_all_of_them_notice(self) -> None:
         """It is told, and not written twice."""
-        self.log("pomeriumd.rpc.replica")
-        self.assertEqual((self.told, self.kept), ([("warn", "it is down")], []))
+        for namespace in ("pomeriumd.rpc.replica", "pomeriumd.daemon.build_headers"):
+            self.log(namespace)
+        self.assertEqual((self.told, self.kept), ([("warn", "it is down")] * 2, []))
 
     def test_what_is_its_own(self) -> None:
         """It stays in its own log."""

@@ -111,6 +111,9 @@ class ObservingTests(SynchronousTestCase):
                 "decisions_kept": 0,
                 "decisions_asked": 0,
                 "watches": 0,
+                "staples_good": 0,
+                "staples_missing": 0,
+                "staples_required": 0,
                 "upstream_idle": 0,
                 "upstream_busy": 1,
                 "upstream_opening": 0,
@@ -122,6 +125,9 @@ class ObservingTests(SynchronousTestCase):
                 "decision_misses": 0,
                 "undecided": 0,
                 "unknown_routes": 0,
+                "ocsp_good": 0,
+                "ocsp_revoked": 0,
+                "ocsp_failed": 0,
             },
         )
 

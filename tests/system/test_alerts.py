@@ -167,6 +167,13 @@ class AlertTests(SynchronousTestCase):
         self.goes_off({paused: "0x30", count: "95x30", limit: "100x30"}, "PomeriumFull", **here)
         self.is_quiet({paused: "0x30", count: "50x30", limit: "100x30"}, "PomeriumFull")
 
+    def test_must_staple(self) -> None:
+        """A certificate that lacks its staple for long; not one whose first answer is under way."""
+        required = f"pomerium_tls_staples_required{{{JOB}}}"
+        here = {"instance": "one", "job": "pomerium"}
+        self.goes_off({required: "1x30"}, "PomeriumMustStaple", **here)
+        self.is_quiet({required: "1x2 0x28"}, "PomeriumMustStaple")
+
     def test_workers_die(self) -> None:
         """Workers that die again and again; not one that died."""
         restarts = f'pomerium_worker_restarts_total{{{JOB},reason="exit"}}'

@@ -51,7 +51,7 @@ def check(path: str, authorities: tuple[str, ...], *, as_json: bool) -> None:
 
     Exits 0 if nothing is missing, 1 if something is to be seen to soon, 2 if something is wrong.
     """
-    loaded = load_whole(path, os.environ)
+    loaded = load_whole(path, os.environ, now=None)
     if loaded.settings is None:
         _fail(f"{ascii(path)[1:-1]}: {loaded.error}")
     try:
