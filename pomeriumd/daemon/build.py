@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from pomeriumd.access.assertion import IdentityHeaders
 from pomeriumd.access.authorizer import Authorizer, LocalAuthorizer
 from pomeriumd.access.routes import RouteTable
+from pomeriumd.acme.challenges import Challenges
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import Pages
@@ -24,6 +25,7 @@ from pomeriumd.daemon.authorize_client import asked
 from pomeriumd.daemon.build_login import Login, login
 from pomeriumd.daemon.build_policies import building_policies, own_issuer
 from pomeriumd.daemon.build_routes import building_ways
+from pomeriumd.daemon.placeholder import placeholder
 from pomeriumd.daemon.roots import roots_of
 from pomeriumd.daemon.world import World
 from pomeriumd.errors import NoRoute, Problem, SettingsError
@@ -44,6 +46,7 @@ from pomeriumd.rpc.pool import Options
 from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.login import LoginSite
 from pomeriumd.session.standing import SessionLimits
+from pomeriumd.settings.automatic import wanted_names
 from pomeriumd.settings.model import Settings
 
 
@@ -247,10 +250,21 @@ def _store(settings: Settings, now: float, before: Built | None) -> Pieces[Certi
         before is not None
         and before.store is not None
         and before.settings.certificates == settings.certificates
+        and _proving(before.settings) == _proving(settings)
     ):
         # Its tickets go on, too: nobody's next handshake is a whole one for a reload.
         return before.store
-    return (yield from CertificateStore.building(settings.certificates, now))
+    pairs = settings.certificates
+    if settings.autocert and not pairs:
+        pairs = (placeholder(wanted_names(settings), now),)
+    place = _proving(settings)
+    validations = None if place is None else Challenges(place)
+    return (yield from CertificateStore.building(pairs, now, validations=validations))
+
+
+def _proving(settings: Settings) -> str | None:
+    """Return where lies what proves our hosts to an authority; None if nobody is to look."""
+    return settings.autocert_place if settings.autocert else None
 
 
 def _shape(settings: Settings) -> CookieShape:

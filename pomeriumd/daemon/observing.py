@@ -79,6 +79,21 @@ class Answering(Protocol):
         """Return how many processes of proxies listen for changes."""
 
 
+class Ordering(Protocol):
+    """What is asked of whoever orders certificates."""
+
+    missing: int
+    """Names for which there is none."""
+
+    @property
+    def orders(self) -> Mapping[Labels, int]:
+        """Return how many orders have ended, by the outcome."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Return the seconds until the next renewal; 0 where there is nothing to renew."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class Observing(Service):
     """
@@ -94,6 +109,7 @@ class Observing(Service):
         streams: says how many exchanges last.
         calling: calls services elsewhere; None where nobody does.
         answering: answers proxies elsewhere; None where nobody does.
+        ordering: orders certificates; None where nobody does.
     """
 
     _tally: Tally
@@ -105,6 +121,7 @@ class Observing(Service):
     _streams: Callable[[], int]
     calling: Calling | None = None
     answering: Answering | None = None
+    ordering: Ordering | None = None
     _next: IDelayedCall | None = attrs.field(default=None, init=False)
     _pools: Iterator[tuple[Peer, _Pool]] | None = attrs.field(default=None, init=False)
     _sums: dict[int, list[int]] = attrs.field(factory=dict, init=False)
@@ -141,6 +158,8 @@ class Observing(Service):
                 "decisions_kept": kept,
                 "decisions_asked": asked,
                 "watches": 0 if self.answering is None else self.answering.watches,
+                "autocert_missing": 0 if self.ordering is None else self.ordering.missing,
+                "autocert_seconds": 0 if self.ordering is None else self.ordering.seconds_left,
                 **self._pooled,
             }
         )
@@ -160,6 +179,8 @@ class Observing(Service):
         if self.answering is not None:
             self._tally.set_calls("grpc_server", self.answering.answered)
             self._tally.set_calls("grpc_refused", self.answering.refused)
+        if self.ordering is not None:
+            self._tally.set_calls("autocert", self.ordering.orders)
 
     def _decisions(self) -> tuple[int, int, Counts]:
         """Return how many are kept and asked for, and what was counted of them."""

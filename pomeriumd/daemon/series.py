@@ -92,6 +92,8 @@ NOW = (
     "decisions_kept",
     "decisions_asked",
     "watches",
+    "autocert_missing",
+    "autocert_seconds",
     *(f"upstream_{what}" for what in POOL),
 )
 """What a worker tells of its present state, in this order."""
@@ -149,6 +151,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
         "grpc_server": Family(("service", "method", "status"), size=1, most=128, counts=True),
         "grpc_refused": Family(("reason",), size=1, most=8, counts=True),
+        "autocert": Family(("outcome",), size=1, most=8, counts=True),
         "since": Family((), len(SINCE), most=1, counts=True),
         "now": Family((), len(NOW), most=1, counts=False),
         "upstream": Family(("destination",), len(POOL), most=DESTINATIONS, counts=False),

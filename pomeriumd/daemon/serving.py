@@ -12,16 +12,19 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from pomeriumd.daemon import frames
 from pomeriumd.daemon.access_log import AccessLog
 from pomeriumd.daemon.authorize_client import AuthorizeClient
 from pomeriumd.daemon.authorize_server import AuthorizeServer
+from pomeriumd.daemon.autocert import Autocert, issuing_of
 from pomeriumd.daemon.board import Board
 from pomeriumd.daemon.build import Built, building
 from pomeriumd.daemon.collector import leave_alone, left_alone
@@ -93,6 +96,7 @@ class Serving:
     authorize: AuthorizeClient = attrs.field(init=False)
     """Decides elsewhere, where it has to."""
     _answering: AuthorizeServer = attrs.field(init=False)
+    _autocert: Autocert = attrs.field(init=False)
     _access: AccessLog = attrs.field(init=False)
     _upstreams: Upstreams = attrs.field(init=False)
     _front: Front | None = attrs.field(default=None, init=False)
@@ -110,6 +114,7 @@ class Serving:
         self._deadlines = Deadlines(reactor)
         self.authorize = AuthorizeClient(reactor, time.time)  # noqa: TID251  # as above
         self._answering = AuthorizeServer(reactor, time.time)  # noqa: TID251  # as above
+        self._autocert = autocert_of(reactor)
         self._world = attrs.evolve(
             world_of(reactor), authorize=self.authorize, problems=self._problems
         )
@@ -173,6 +178,7 @@ class Serving:
         self._rest(self._upstreams.keep(built.endpoints.keys(), each))
         self.authorize.take(built.asked)
         self._answering.take(built)
+        self._autocert.take(built)
         self._observer.set_level(settings.log_level)
         clients = share(settings.max_connections, self._workers)
         provide(needed(clients, each, built.endpoints.keys()))
@@ -272,13 +278,17 @@ class Serving:
 
     def answer(self) -> None:
         """
-        Answer proxies elsewhere from now on, if there is to be such a thing.
+        Do from now on what one process does for all.
+
+        That is to order certificates, and to answer proxies elsewhere, if there are to be such
+        things.
 
         Raises:
             CannotServe: the address cannot be had.
         """
         if self._front is None:
             raise CannotServe("no generation serves yet")
+        self._autocert.begin(self._front.built)
         try:
             self.bind()
         except CannotBind as error:
@@ -309,6 +319,7 @@ class Serving:
             streams=self._streams,
             calling=self.authorize,
             answering=self._answering,
+            ordering=self._autocert,
         )
         self._observing.startService()
 
@@ -327,6 +338,7 @@ class Serving:
         front = self._front
         if front is not None:
             self._log.info("stopping: {count} connections to drain", count=len(front.connections))
+        self._autocert.stop()
         if self._board is not None:
             self._board.leaves()
         answered = Deferred.fromCoroutine(self._answering.stop(seconds))
@@ -344,6 +356,22 @@ class Serving:
             if part is not None:
                 part.stopService()
         self._access.flush()
+
+
+def autocert_of(reactor: Any) -> Autocert:
+    """Return what orders certificates; it does nothing before it begins."""
+    now, random = time.time, secrets.token_bytes  # noqa: TID251  # here the arguments come from
+
+    def aside(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), work, *arguments)
+
+    return Autocert(
+        clock=reactor,
+        now=now,
+        random=random,
+        aside=aside,
+        start=partial(issuing_of, reactor, now, random, aside),
+    )
 
 
 def _senders(built: Built) -> TrustedProxies | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import attrs
 from cryptography import x509
@@ -41,6 +42,18 @@ SESSION_ID = b"pomeriumd"
 """Sessions of ours resume at us only. OpenSSL wants it named; at most 32 bytes."""
 
 
+VALIDATION = b"acme-tls/1"
+"""What an authority offers that looks whether a host is ours; it asks for nothing else.
+RFC 8737."""
+
+
+class Validations(Protocol):
+    """Has what such an authority is shown; ``acme.challenges.Challenges`` does."""
+
+    def certificate(self, name: bytes | None) -> tuple[x509.Certificate, Key] | None:
+        """Return the certificate for a name that is looked at now; None for all others."""
+
+
 class NoCommonProtocol(Exception):
     """The client offers protocols, and none that we speak. RFC 7301, 3.2: fatal."""
 
@@ -53,6 +66,8 @@ class CertificateStore:
     _wildcards: Mapping[bytes, SSL.Context] = attrs.field(repr=False)
     """By what follows the ``*.``."""
     _first: SSL.Context = attrs.field(repr=False)
+    validations: Validations | None = None
+    """None where no names are proved here."""
 
     @classmethod
     def of(
@@ -63,7 +78,11 @@ class CertificateStore:
 
     @classmethod
     def building(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+        cls,
+        pairs: Sequence[CertificatePair],
+        now: float,
+        protocols: Sequence[bytes] = SPOKEN,
+        validations: Validations | None = None,
     ) -> Pieces[CertificateStore]:
         """
         Build the contexts, one in a piece.
@@ -72,6 +91,7 @@ class CertificateStore:
             pairs: at least one; where two are for the same name, the first has it.
             now: seconds since the epoch.
             protocols: that ALPN may choose, the best first.
+            validations: see ``Validations``.
 
         Raises:
             SettingsError: a pair that could not serve, each with its place.
@@ -84,7 +104,9 @@ class CertificateStore:
             yield
             try:
                 chain, key = read_pair(pair.chain, pair.key.reveal())
-                _check_dates(chain[0], now)
+                # An automatic one is renewed, and nobody is kept from serving until then.
+                if not pair.automatic:
+                    _check_dates(chain[0], now)
                 context = _server_context(chain, key, tuple(protocols))
                 names = names_of(chain[0])
             except ValueError as error:
@@ -96,7 +118,7 @@ class CertificateStore:
                 kind.setdefault(name.removeprefix(b"*."), context)
         if problems:
             raise SettingsError(problems)
-        return cls(exact, wildcards, contexts[0])
+        return cls(exact, wildcards, contexts[0], validations)
 
     @property
     def names(self) -> frozenset[bytes]:
@@ -141,6 +163,24 @@ def _named(connection: SSL.Connection) -> None:
         connection.set_context(chosen)
 
 
+def _validate(connection: SSL.Connection) -> None:
+    """
+    Show an authority what proves a host, in place of the certificate that is chosen already.
+
+    It has no certificate of its own to show; and nothing is read from it (``tls``).
+    """
+    store: CertificateStore = connection.get_app_data()
+    found = None
+    if store.validations is not None:
+        found = store.validations.certificate(connection.get_servername())
+    if found is None:
+        raise NoCommonProtocol("nobody proves this host now")
+    certificate, key = found
+    connection.use_certificate(certificate)
+    connection.use_privatekey(key)
+    connection.set_verify(SSL.VERIFY_NONE)
+
+
 def _check_dates(certificate: x509.Certificate, now: float) -> None:
     today = datetime.fromtimestamp(now, UTC)
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -168,7 +208,10 @@ def _server_context(
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     use(context, chain, key)
 
-    def select(_: SSL.Connection, offered: list[bytes]) -> bytes:
+    def select(connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        if VALIDATION in offered:
+            _validate(connection)
+            return VALIDATION
         for protocol in protocols:
             if protocol in offered:
                 return protocol

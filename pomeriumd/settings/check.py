@@ -15,6 +15,7 @@ import attrs
 import cattrs
 
 from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.settings.autocert_rules import AUTOCERT_RULES
 from pomeriumd.settings.cluster_rules import CLUSTER_RULES, CLUSTERS_RULES
 from pomeriumd.settings.draft import Draft, Rule
 from pomeriumd.settings.fields import kind_of
@@ -69,7 +70,7 @@ def check(tree: Node) -> Settings:
     if pairs is not None:
         draft.values["certificates"] = pairs
     settle(draft)
-    problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *CLUSTERS_RULES))
+    problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *AUTOCERT_RULES, *CLUSTERS_RULES))
     if problems:
         raise SettingsError(problems)
     return _finished(draft)

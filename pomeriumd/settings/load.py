@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from pomeriumd.errors import SettingsError
+from pomeriumd.settings.automatic import with_kept
 from pomeriumd.settings.canonical import digest
 from pomeriumd.settings.check import check, structure
 from pomeriumd.settings.files import Files
@@ -42,14 +43,15 @@ def load(path: str, environment: Mapping[str, str]) -> Settings:
         SettingsError: something is wrong; it holds every problem with its place. The path
             is not in it: say it once, above.
     """
-    return check(gather(path, environment, Files()))
+    files = Files()
+    return with_kept(check(gather(path, environment, files)), files)
 
 
 def load_whole(path: str, environment: Mapping[str, str]) -> Loaded:
     """Return what ``load`` does, or why not, and which files were read for it."""
     files = Files()
     try:
-        settings = check(gather(path, environment, files))
+        settings = with_kept(check(gather(path, environment, files)), files)
     except SettingsError as error:
         return Loaded(settings=None, error=error, files=files.seen, digest="")
     return Loaded(settings=settings, error=None, files=files.seen, digest=digest(settings))

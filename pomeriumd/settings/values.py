@@ -134,3 +134,5 @@ class CertificatePair:
     key: Secret
     place: str
     """Where it stands in the settings, for errors: ``certificate``, ``certificates[1]``."""
+    automatic: bool = False
+    """Ordered by us (``autocert``): it is renewed, and shown even when it has expired."""
