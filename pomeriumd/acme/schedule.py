@@ -30,6 +30,9 @@ LONGEST = {SOON: 3600.0, LATE: 43_200.0}
 JITTER = 0.25
 """Of a pause, at the most, on top of it."""
 
+TELLING = frozenset({"rejectedIdentifier", "unsupportedIdentifier", "caa"})
+"""Kinds of problem that are about one name, whether or not the authority says which."""
+
 CHEAP = frozenset({UNREACHABLE, HOOK, NOT_KEPT})
 """Outcomes that no authority counts."""
 
@@ -56,7 +59,7 @@ class Trouble:
     """What went wrong with a name the last time."""
 
     failures: int
-    """In a row."""
+    """In a row; 0 of a name that is only to be ordered by itself."""
     next: float
     """When to try again: seconds since the epoch."""
     outcome: str
@@ -70,7 +73,7 @@ class Agenda:
     orders: tuple[tuple[str, ...], ...]
     """Each the names of one certificate, sorted."""
     next: float
-    """Seconds since the epoch; infinity where nothing will ever be due by itself."""
+    """Seconds since the epoch: now, if there is something; infinity where there never will be."""
     renewal: float
     """When the next of the certificates in use is to be renewed; infinity if there are none."""
 
@@ -109,7 +112,8 @@ def agenda(
             renewal = min(renewal, until)
     alone = [(name,) for name in due if name in troubles]
     together = _grouped(sorted(set(due) - troubles.keys()))
-    return Agenda(tuple(sorted([*alone, *together])), later, renewal)
+    orders = tuple(sorted([*alone, *together]))
+    return Agenda(orders, now if orders else later, renewal)
 
 
 def _grouped(names: Sequence[str]) -> Iterable[tuple[str, ...]]:

@@ -115,7 +115,14 @@ class Store:
         """Return what went wrong, by name; a file that makes no sense is as good as none."""
         try:
             return cattrs.structure(self._json(Path("state.json"))["troubles"], dict[str, Trouble])
-        except (OSError, ValueError, TypeError, KeyError, cattrs.BaseValidationError):
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            cattrs.BaseValidationError,
+        ):
             return {}
 
     def remember(self, troubles: Mapping[str, Trouble]) -> None:
@@ -160,7 +167,7 @@ class Store:
         """Return what is known of the account; nothing if it was never made."""
         try:
             found = cattrs.structure(self._json(self._account(url) / "account.json"), AccountFile)
-        except (OSError, ValueError, TypeError, cattrs.BaseValidationError):
+        except (OSError, ValueError, TypeError, AttributeError, cattrs.BaseValidationError):
             return AccountFile()
         return found if found.directory == url else AccountFile()
 

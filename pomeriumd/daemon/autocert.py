@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from pomeriumd.acme.hook import Hook
 from pomeriumd.acme.problems import ISSUED, NOT_KEPT, OUTCOMES, AcmeError
-from pomeriumd.acme.schedule import Agenda, Kept, Trouble, agenda, troubled
+from pomeriumd.acme.schedule import TELLING, Agenda, Kept, Trouble, agenda, troubled
 from pomeriumd.acme.store import Store
 from pomeriumd.daemon.build import Built
 from pomeriumd.daemon.series import Labels
@@ -229,6 +229,9 @@ class Autocert:
     ) -> None:
         """Remember and say what came to nothing."""
         everyone = [name for names in failed for name in names]
+        if error.kind in TELLING and error.names.isdisjoint(everyone) and len(everyone) > 1:
+            self._set_apart(error, everyone, troubles)
+            return
         told = [name for name in everyone if name in error.names] or everyone
         now, chance = self._now(), self._chance()
         for name in told:
@@ -246,6 +249,18 @@ class Autocert:
             why=str(error),
             outcome=error.outcome,
             seconds=round(min(troubles[name].next for name in told) - now),
+        )
+
+    def _set_apart(self, error: AcmeError, names: list[str], troubles: dict[str, Trouble]) -> None:
+        """Have each name ordered by itself, to learn which of them it is."""
+        for name in names:
+            troubles[name] = Trouble(
+                failures=0, next=self._now(), outcome=error.outcome, text=str(error)
+            )
+        self._log.warn(
+            "no certificate was issued for {names}: {why}; each is ordered by itself now",
+            names=named(names),
+            why=str(error),
         )
 
     async def _issuer(self, settings: Settings, store: Store) -> Any:

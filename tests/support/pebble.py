@@ -14,6 +14,7 @@ import ssl
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from acme.jws import JWS
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from josepy import json_util
+from josepy.jwa import ES256
+from josepy.jwk import JWKEC
 
+from pomeriumd.acme.challenges import Challenges
 from tests.support.certificates import authority, leaf
 from tests.support.processes import Running, free_port
 from tests.support.settings import COOKIE, SHARED
@@ -71,9 +78,11 @@ class Pebble:
         dns = free_port()
         ours = "127.0.0.1"
         self._names = Running(
-            ["pebble-challtestsrv", "-defaultIPv4", ours, "-defaultIPv6", "", "-http01", ""]
-            + ["-https01", "", "-tlsalpn01", "", "-dns01", f"{ours}:{dns}"]
-            + ["-management", f"{ours}:{self.names}"],
+            [
+                *("pebble-challtestsrv", "-defaultIPv4", ours, "-defaultIPv6", "", "-http01", ""),
+                *("-https01", "", "-tlsalpn01", "", "-dns01", f"{ours}:{dns}"),
+                *("-management", f"{ours}:{self.names}"),
+            ],
         )
         self._dns = f"{ours}:{dns}"
         self.start()
@@ -340,6 +349,65 @@ class Front:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(PATIENCE_SECONDS)
+
+
+class Answering:
+    """A listener for HTTP-01, which has the answers that lie in a directory."""
+
+    def __init__(self, port: int, directory: Path) -> None:
+        self.asked: list[str] = []
+        """Hosts that the authority looked at."""
+        asked, answers = self.asked, Challenges(str(directory))
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.headers["host"].partition(":")[0])
+                found = answers.key_authorization(self.path.rpartition("/")[2])
+                self.send_response(200 if found else 404)
+                self.end_headers()
+                self.wfile.write(found or b"")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(PATIENCE_SECONDS)
+
+
+def revoke(pebble: Pebble, daemon: Ordering) -> None:
+    """Revoke what the daemon was issued, with its account, as another client of it would."""
+    [account] = (daemon.directory / "accounts").iterdir()
+    kid = json.loads((account / "account.json").read_text())["kid"]
+    key = JWKEC(key=load_pem_private_key((account / "key.pem").read_bytes(), None))
+    [kept] = (daemon.directory / "certificates").glob("*.pem")
+    pem = kept.read_bytes()
+    leaf = x509.load_pem_x509_certificates(pem[pem.index(b"-----BEGIN CERTIFICATE") :])[0]
+    payload = {"certificate": json_util.encode_b64jose(leaf.public_bytes(Encoding.DER))}
+    context = ssl.create_default_context(cadata=authority().pem.decode())
+    url = f"https://127.0.0.1:{pebble.port}/revoke-cert"
+    for _ in range(20):
+        nonce_url = f"https://127.0.0.1:{pebble.port}/nonce-plz"
+        with urllib.request.urlopen(nonce_url, context=context, timeout=10) as answer:
+            nonce = json_util.decode_b64jose(answer.headers["replay-nonce"])
+        octets = json.dumps(payload).encode()
+        signed = JWS.sign(octets, key=key, alg=ES256, nonce=nonce, url=url, kid=kid)
+        request = urllib.request.Request(url, signed.json_dumps().encode())
+        request.add_header("content-type", "application/jose+json")
+        try:
+            urllib.request.urlopen(request, context=context, timeout=10).close()  # noqa: S310  # ours
+        except urllib.error.HTTPError as error:
+            if b"badNonce" not in error.read():
+                raise
+        else:
+            return
+    raise AssertionError("the authority took no nonce")
 
 
 def until(holds: Any, patience: float = PATIENCE_SECONDS) -> None:

@@ -46,7 +46,7 @@ class Automatic:
         Doc(
             "Names to order besides; `*.example.com` covers all hosts under it, which are not "
             "ordered one by one then, and needs `dns-01`.",
-            example='["*.example.com"]',
+            example="[www.example.com]",
         ),
     ] = ()
     autocert_use_staging: Annotated[
