@@ -71,10 +71,14 @@ class CertificateStore:
 
     @classmethod
     def of(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+        cls,
+        pairs: Sequence[CertificatePair],
+        now: float,
+        protocols: Sequence[bytes] = SPOKEN,
+        validations: Validations | None = None,
     ) -> CertificateStore:
         """Return the store of these certificates; as ``building`` says."""
-        return finish(cls.building(pairs, now, protocols))
+        return finish(cls.building(pairs, now, protocols, validations))
 
     @classmethod
     def building(

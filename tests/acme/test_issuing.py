@@ -160,8 +160,10 @@ class OrderTests(IssuingCase):
         for found, text in (
             (
                 b"<html>",
-                "the authority's answer is no JSON object (status 200); does autocert_ca "
-                "name the directory of an ACME server?",
+                (
+                    "the authority's answer is no JSON object (status 200); does autocert_ca "
+                    "name the directory of an ACME server?"
+                ),
             ),
             ({}, f"{URL} is no directory of ACME version 2: want newOrder in it; see autocert_ca"),
         ):

@@ -22,6 +22,7 @@ from pomeriumd.settings.files import UNREADABLE, Files
 from tests.support.certificates import BEGIN, NOW, Issued, days, issue
 from tests.support.settings import make_settings, route
 
+YEAR = BEGIN + days(365)
 URL = "https://ca.example.com/directory"
 
 
@@ -39,7 +40,7 @@ class StoreCase(SynchronousTestCase):
         numbers = count()
         self.store = Store(self.place, lambda size: next(numbers).to_bytes(size))
 
-    def keep(self, *names: str, end: datetime = BEGIN + days(365)) -> Issued:
+    def keep(self, *names: str, end: datetime = YEAR) -> Issued:
         """Keep a certificate for names."""
         issued = issue(*names, end=end)
         self.store.keep(names, pem(issued), NOW)
