@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from josepy import json_util
 from josepy.jwk import JWKEC
 from twisted.internet import defer
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent
 from txacme.interfaces import ICertificateStore
@@ -137,11 +137,6 @@ class Issuing:
         )
         try:
             await self._service.issue_cert(names[0])
-        except AcmeError:
-            raise
-        except CancelledError as error:
-            # The service's own limit for the authority to look.
-            raise AcmeError("the authority did not look in time", UNREACHABLE) from error
         finally:
             self._order = None
 

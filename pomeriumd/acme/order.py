@@ -35,6 +35,9 @@ SHORTEST_POLL, LONGEST_POLL = 0.5, 30.0
 USUAL_POLL = 1.0
 """Where it does not say."""
 
+LOOK_SECONDS = 240.0
+"""For the authority to look at all names; txacme would give it up in silence after 300."""
+
 MOST_POLLS = 120
 """Of an order that is being signed: two minutes at the least."""
 
@@ -163,6 +166,8 @@ class Order:
     _url: str = attrs.field(default="", init=False)
     _parts: list[_Authorization] = attrs.field(factory=list, init=False)
     _chain: list[messages.CertificateResource] = attrs.field(factory=list, init=False)
+    _since: float = attrs.field(default=0.0, init=False)
+    """When the authority was told to look, by the clock."""
 
     @property
     def key(self) -> JWKEC:
@@ -227,6 +232,7 @@ class Order:
         return Deferred.fromCoroutine(self._look())
 
     async def _look(self) -> None:
+        self._since = self._clock.seconds()
         for part in self._parts:
             if part.status == "pending" and part.challenge.get("status") == "pending":
                 await self._wire.post(str(part.challenge.get("url")), {})
@@ -237,6 +243,9 @@ class Order:
 
     async def _polled(self, all_: _All) -> tuple[_All, float]:
         seconds = 0.0
+        if self._clock.seconds() - self._since > LOOK_SECONDS:
+            waiting = frozenset(part.name for part in self._parts if part.status in _UNDER_WAY)
+            raise AcmeError("the authority did not look in time", UNREACHABLE, names=waiting)
         for part in self._parts:
             if part.status in _UNDER_WAY:
                 reply = await self._wire.post(part.url, None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -207,6 +207,18 @@ class OrderTests(IssuingCase):
         done = self.order(self.issuing(), seconds=400)
         error = self.failureResultOf(done, AcmeError).value
         self.assertEqual(str(error), "the authority did not look in time")
+        self.assertEqual(list(Path(self.place, "challenges").iterdir()), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_told_to_end(self) -> None:
+        """An order that is given up leaves no answer and no call behind, and is no failure."""
+        self.authority._looked = dict.fromkeys(
+            (f"{n}/{m}" for n in range(99) for m in NAMES), -99999
+        )
+        done = self.order(self.issuing(), seconds=5)
+        self.assertNotEqual(list(Path(self.place, "challenges").iterdir()), [])
+        done.cancel()
+        self.failureResultOf(done, CancelledError)
         self.assertEqual(list(Path(self.place, "challenges").iterdir()), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
