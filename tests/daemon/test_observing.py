@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,6 +43,14 @@ class Nothing:
 
     def close(self) -> None:
         """Return."""
+
+
+class Orders:
+    """What orders certificates, with some numbers."""
+
+    missing = 2
+    seconds_left = -30.0
+    orders: ClassVar = {("issued",): 4, ("refused",): 0}
 
 
 @attrs.define
@@ -111,6 +121,8 @@ class ObservingTests(SynchronousTestCase):
                 "decisions_kept": 0,
                 "decisions_asked": 0,
                 "watches": 0,
+                "autocert_missing": 0,
+                "autocert_seconds": 0,
                 "upstream_idle": 0,
                 "upstream_busy": 1,
                 "upstream_opening": 0,
@@ -155,6 +167,19 @@ class ObservingTests(SynchronousTestCase):
             if family == "grpc_client" and any(numbers)
         }
         self.assertEqual(found, {ok: (5.0,), (*ok[:3], "UNAVAILABLE"): (1.0,)})
+
+    def test_certificates(self) -> None:
+        """What orders them is asked each second."""
+        self.observing.ordering = Orders()
+        self.rig.clock.advance(1)
+        told = self.fixed()
+        self.assertEqual((told["autocert_missing"], told["autocert_seconds"]), (2, -30.0))
+        found = {
+            labels: numbers
+            for (family, labels), numbers in Reading(self.rig.front.tally.memory)
+            if family == "autocert" and any(numbers)
+        }
+        self.assertEqual(found, {("issued",): (4.0,)})
 
     def test_a_connection_is_busy_then_idle_then_gone(self) -> None:
         """An upstream's connections are told of under its address."""
