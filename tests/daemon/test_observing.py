@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -45,12 +43,13 @@ class Nothing:
         """Return."""
 
 
+@attrs.define
 class Orders:
     """What orders certificates, with some numbers."""
 
-    missing = 2
-    seconds_left = -30.0
-    orders: ClassVar = {("issued",): 4, ("refused",): 0}
+    orders: dict[tuple[str, ...], int]
+    missing: int = 2
+    seconds_left: float = -30.0
 
 
 @attrs.define
@@ -170,7 +169,7 @@ class ObservingTests(SynchronousTestCase):
 
     def test_certificates(self) -> None:
         """What orders them is asked each second."""
-        self.observing.ordering = Orders()
+        self.observing.ordering = Orders({("issued",): 4, ("refused",): 0})
         self.rig.clock.advance(1)
         told = self.fixed()
         self.assertEqual((told["autocert_missing"], told["autocert_seconds"]), (2, -30.0))
