@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pomeriumd.settings.keys import GLOBAL_KEYS
+from tests.support.faked_time import FakedTime
 from tests.support.pebble import HOSTS, Answering, Front, Ordering, Pebble, revoke, until
 from tests.support.processes import free_port
 
@@ -125,13 +126,18 @@ def test_a_hook_that_fails(tmp_path: Path, pebble: Pebble) -> None:
         daemon.stop()
 
 
+@pytest.mark.needs("faketime")
 def test_renewal(tmp_path: Path) -> None:
     """When a third of its life is left another one is ordered, and serves; no client notices."""
     port = free_port()
-    pebble = Pebble(
-        place=tmp_path / "pebble", tls_port=port, more={"certificateValidityPeriod": 30}
+    life = {"certificateValidityPeriod": 3600}
+    pebble = Pebble(place=tmp_path / "pebble", tls_port=port, more=life)
+    # To the daemon, two thirds of a certificate's life are over but for ten seconds.
+    time = FakedTime(tmp_path / "time")
+    time.add(2390)
+    daemon = Ordering(
+        place=tmp_path / "one", settings=pebble.settings, port=port, more=time.passing
     )
-    daemon = Ordering(place=tmp_path / "one", settings=pebble.settings, port=port)
     try:
         daemon.until_trusted(pebble.root())
         first = daemon.shows(HOSTS[0])
@@ -139,7 +145,7 @@ def test_renewal(tmp_path: Path) -> None:
             until(lambda: daemon.shows(HOSTS[0]).serial_number != first.serial_number)
             daemon.until_trusted(pebble.root())
         assert wrong == []
-        assert len(list((daemon.directory / "certificates").glob("*.pem"))) == 1
+        until(lambda: len(list((daemon.directory / "certificates").glob("*.pem"))) == 1)
     finally:
         daemon.stop()
         pebble.stop()
