@@ -6,8 +6,6 @@ Source: RFC 8555 section 6.7.
 
 from __future__ import annotations
 
-from pomeriumd.errors import PomeriumError, Side
-
 REFUSED, LIMITED, UNREACHABLE = "refused", "rate_limited", "unreachable"
 HOOK, NOT_KEPT = "hook_failed", "not_kept"
 ISSUED = "issued"
@@ -15,9 +13,9 @@ OUTCOMES = (ISSUED, REFUSED, LIMITED, UNREACHABLE, HOOK, NOT_KEPT)
 """What may become of an order, as metrics and the status name it."""
 
 
-class AcmeError(PomeriumError):
+class AcmeError(Exception):
     """
-    An order came to nothing; the text says where and why, and what to do if anybody can.
+    An order came to nothing; no request ever ends with it; the text says where and why, and what to do if anybody can.
 
     Args:
         text: a line; what the authority said is in it as ASCII.
@@ -27,8 +25,6 @@ class AcmeError(PomeriumError):
         names: of the order, those that it failed of; none if it failed of none in particular.
         whole: nothing that is ordered there now would fare better.
     """
-
-    side = Side.PROVIDER
 
     def __init__(
         self,
