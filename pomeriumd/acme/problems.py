@@ -15,7 +15,9 @@ OUTCOMES = (ISSUED, REFUSED, LIMITED, UNREACHABLE, HOOK, NOT_KEPT)
 
 class AcmeError(Exception):
     """
-    An order came to nothing; no request ever ends with it; the text says where and why, and what to do if anybody can.
+    An order came to nothing. No request ever ends with it.
+
+    The text says where and why, and what to do if anybody can.
 
     Args:
         text: a line; what the authority said is in it as ASCII.
