@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cryptography import x509
@@ -30,7 +31,7 @@ class ChallengesTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Have an empty directory."""
-        self.place = self.mktemp()
+        self.place = str(Path(self.enterContext(TemporaryDirectory()), "place"))
         self.challenges = Challenges(self.place)
 
     def responder(self, type_: str) -> FileResponder:

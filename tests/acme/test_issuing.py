@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
@@ -36,7 +37,7 @@ class IssuingCase(SynchronousTestCase):
         self.authority = Authority()
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.place = str(Path(self.mktemp()).absolute())
+        self.place = str(Path(self.enterContext(TemporaryDirectory()), "place"))
         numbers = count()
         self.random = lambda size: next(numbers).to_bytes(size)
         self.store = Store(self.place, self.random)

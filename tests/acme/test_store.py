@@ -10,6 +10,7 @@ import sys
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography.hazmat.primitives import serialization
 from twisted.trial.unittest import SynchronousTestCase
@@ -36,7 +37,7 @@ class StoreCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make it."""
-        self.place = str(Path(self.mktemp()).absolute())
+        self.place = str(Path(self.enterContext(TemporaryDirectory()), "place"))
         numbers = count()
         self.store = Store(self.place, lambda size: next(numbers).to_bytes(size))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,7 +60,7 @@ class AutocertCase(SynchronousTestCase):
         self.clock.advance(NOW)
         self.orders: list[tuple[str, ...]] = []
         self.failures: list[AcmeError] = []
-        self.place = str(Path(self.mktemp()).absolute())
+        self.place = str(Path(self.enterContext(TemporaryDirectory()), "place"))
         numbers = count()
         self.autocert = Autocert(
             clock=self.clock,
