@@ -29,6 +29,11 @@ def troubles(status: Status) -> list[str]:
     found = []
     if status.last_reload is not None and status.last_reload.outcome == "refused":
         found.append("the last reload was refused")
+    if status.autocert_missing:
+        found.append(
+            f"autocert: {_count(status.autocert_missing, 'name')} without a certificate yet; "
+            "`pomeriumd check` names them, the log says why"
+        )
     if not status.workers:
         found.append("there is no worker")
     found += [

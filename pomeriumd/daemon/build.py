@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from pomeriumd.access.assertion import IdentityHeaders
 from pomeriumd.access.authorizer import Authorizer, LocalAuthorizer
 from pomeriumd.access.routes import RouteTable
+from pomeriumd.acme.challenges import Challenges
 from pomeriumd.answers.answer import Answer
 from pomeriumd.answers.call import Call
 from pomeriumd.answers.pages import Pages
@@ -25,6 +26,7 @@ from pomeriumd.daemon.build_headers import building_headers
 from pomeriumd.daemon.build_login import Login, login
 from pomeriumd.daemon.build_policies import building_policies, own_issuer
 from pomeriumd.daemon.build_routes import building_ways
+from pomeriumd.daemon.placeholder import placeholder
 from pomeriumd.daemon.roots import roots_of
 from pomeriumd.daemon.world import World
 from pomeriumd.errors import NoRoute, Problem, SettingsError
@@ -47,6 +49,7 @@ from pomeriumd.rpc.pool import Options
 from pomeriumd.session.cookies import CookieShape
 from pomeriumd.session.login import LoginSite
 from pomeriumd.session.standing import SessionLimits
+from pomeriumd.settings.automatic import wanted_names
 from pomeriumd.settings.model import Settings
 
 
@@ -169,7 +172,9 @@ def building(
     return Built(
         settings=settings,
         generation=generation,
-        plain_http=PlainHTTP.of(settings, generation.own, trusted, generation.replies),
+        plain_http=PlainHTTP.of(
+            settings, generation.own, trusted, generation.replies, _challenges(settings)
+        ),
         store=store,
         times=times(settings),
         endpoints=made.endpoints,
@@ -250,13 +255,20 @@ def _store(
 ) -> Pieces[CertificateStore | None]:
     if not settings.https:
         return None
+    pairs = settings.certificates
+    if settings.autocert and not pairs:
+        pairs = (placeholder(wanted_names(settings), world.now()),)
     served = None if before is None else before.store
-    terms = Terms(staples=world.staples)
-    return (
-        yield from CertificateStore.building(
-            settings.certificates, world.now(), terms, before=served
-        )
+    terms = Terms(
+        staples=world.staples,
+        validations=_challenges(settings),
     )
+    return (yield from CertificateStore.building(pairs, world.now(), terms, before=served))
+
+
+def _challenges(settings: Settings) -> Challenges | None:
+    """Return what proves our hosts to an authority; None if nobody is to look."""
+    return Challenges(settings.autocert_place) if settings.autocert else None
 
 
 def _shape(settings: Settings) -> CookieShape:

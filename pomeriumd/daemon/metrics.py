@@ -208,6 +208,18 @@ def _refusals(metric: Described, numbers: Gathered) -> Iterator[Sample]:
             yield metric.sample(labels, count)
 
 
+def _orders(metric: Described, numbers: Gathered) -> Iterator[Sample]:
+    for labels, (count,) in numbers["autocert"].items():
+        if labels[0] != OTHER:
+            yield metric.sample(labels, count)
+
+
+def _renewal(metric: Described, numbers: Gathered) -> Iterator[Sample]:
+    found = numbers["now"].get(())
+    if found is not None and found[NOW.index("autocert_seconds")]:
+        yield metric.sample([], found[NOW.index("autocert_seconds")])
+
+
 def _requests(metric: Described, numbers: Gathered) -> Iterator[Sample]:
     service = numbers.facts.services
     for (host, route, method, status), count in numbers.exchanges(1, 0, 2, 3).items():
@@ -393,6 +405,28 @@ METRICS: tuple[Described, ...] = (
         (),
         "Processes of proxies that listen for changes of the policies.",
         _worker("now", NOW, "watches"),
+    ),
+    Described(
+        "autocert_orders_total",
+        "counter",
+        ("outcome",),
+        "Orders of certificates that have ended: `issued`, `refused` by the authority,"
+        " `rate_limited`, `unreachable`, `hook_failed` or `not_kept` (the disk).",
+        _orders,
+    ),
+    Described(
+        "autocert_names_missing",
+        "gauge",
+        (),
+        "Names that are to have a certificate of `autocert` and have none yet.",
+        _worker("now", NOW, "autocert_missing"),
+    ),
+    Described(
+        "autocert_next_renewal_seconds",
+        "gauge",
+        (),
+        "Seconds until the next certificate of `autocert` is renewed; negative when it is late.",
+        _renewal,
     ),
     Described(
         "connections",

@@ -91,6 +91,21 @@ class Asking(Protocol):
         """Return how many questions had each of the outcomes of ``series.OCSP``."""
 
 
+class Ordering(Protocol):
+    """What is asked of whoever orders certificates."""
+
+    missing: int
+    """Names for which there is none."""
+
+    @property
+    def orders(self) -> Mapping[Labels, int]:
+        """Return how many orders have ended, by the outcome."""
+
+    @property
+    def seconds_left(self) -> float:
+        """Return the seconds until the next renewal; 0 where there is nothing to renew."""
+
+
 NOTHING_TO_STAPLE = {"staples_good": 0, "staples_missing": 0, "staples_required": 0}
 
 
@@ -110,6 +125,7 @@ class Observing(Service):
         calling: calls services elsewhere; None where nobody does.
         answering: answers proxies elsewhere; None where nobody does.
         stapling: asks OCSP responders; None where nobody does.
+        ordering: orders certificates; None where nobody does.
     """
 
     _tally: Tally
@@ -122,6 +138,7 @@ class Observing(Service):
     calling: Calling | None = None
     answering: Answering | None = None
     stapling: Asking | None = None
+    ordering: Ordering | None = None
     _next: IDelayedCall | None = attrs.field(default=None, init=False)
     _pools: Iterator[tuple[Peer, _Pool]] | None = attrs.field(default=None, init=False)
     _sums: dict[int, list[int]] = attrs.field(factory=dict, init=False)
@@ -159,6 +176,8 @@ class Observing(Service):
                 "decisions_asked": asked,
                 "watches": 0 if self.answering is None else self.answering.watches,
                 **(NOTHING_TO_STAPLE if self.stapling is None else self.stapling.standing),
+                "autocert_missing": 0 if self.ordering is None else self.ordering.missing,
+                "autocert_seconds": 0 if self.ordering is None else self.ordering.seconds_left,
                 **self._pooled,
             }
         )
@@ -180,6 +199,8 @@ class Observing(Service):
         if self.answering is not None:
             self._tally.set_calls("grpc_server", self.answering.answered)
             self._tally.set_calls("grpc_refused", self.answering.refused)
+        if self.ordering is not None:
+            self._tally.set_calls("autocert", self.ordering.orders)
 
     def _decisions(self) -> tuple[int, int, Counts]:
         """Return how many are kept and asked for, and what was counted of them."""

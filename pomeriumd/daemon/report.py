@@ -84,6 +84,10 @@ class Report:
                 reserve=None if reserve is None else self._worker(reserve),
                 connections=sum(worker.connections for worker in workers),
                 streams=sum(worker.streams for worker in workers),
+                autocert_missing=sum(
+                    int(self._ledger.present(seat.process)["autocert_missing"])
+                    for seat in self._servants.seats
+                ),
             )
         )
 

@@ -99,6 +99,8 @@ NOW = (
     "staples_good",
     "staples_missing",
     "staples_required",
+    "autocert_missing",
+    "autocert_seconds",
     *(f"upstream_{what}" for what in POOL),
 )
 """What a worker tells of its present state, in this order."""
@@ -158,6 +160,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
         "grpc_server": Family(("service", "method", "status"), size=1, most=128, counts=True),
         "grpc_refused": Family(("reason",), size=1, most=8, counts=True),
+        "autocert": Family(("outcome",), size=1, most=8, counts=True),
         "since": Family((), len(SINCE), most=1, counts=True),
         "now": Family((), len(NOW), most=1, counts=False),
         "upstream": Family(("destination",), len(POOL), most=DESTINATIONS, counts=False),

@@ -12,16 +12,19 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from pomeriumd.daemon import frames
 from pomeriumd.daemon.access_log import AccessLog
 from pomeriumd.daemon.authorize_client import AuthorizeClient
 from pomeriumd.daemon.authorize_server import AuthorizeServer
+from pomeriumd.daemon.autocert import Autocert, issuing_of
 from pomeriumd.daemon.board import Board
 from pomeriumd.daemon.build import Built, building
 from pomeriumd.daemon.collector import leave_alone, left_alone
@@ -99,6 +102,7 @@ class Serving:
     authorize: AuthorizeClient = attrs.field(init=False)
     """Decides elsewhere, where it has to."""
     _answering: AuthorizeServer = attrs.field(init=False)
+    _autocert: Autocert = attrs.field(init=False)
     _access: AccessLog = attrs.field(init=False)
     _upstreams: Upstreams = attrs.field(init=False)
     _staples: StapleReader = attrs.field(init=False)
@@ -119,6 +123,7 @@ class Serving:
         self.authorize = AuthorizeClient(reactor, time.time)  # noqa: TID251  # as above
         self._answering = AuthorizeServer(reactor, time.time)  # noqa: TID251  # as above
         world, staples = world_of(reactor), Staples(time.time)  # noqa: TID251  # as above
+        self._autocert = autocert_of(reactor)
         self._world = attrs.evolve(
             world,
             authorize=self.authorize,
@@ -198,6 +203,7 @@ class Serving:
         self.authorize.take(built.asked)
         self._answering.take(built)
         self._stapling.take(settings)
+        self._autocert.take(built)
         self._observer.set_level(settings.log_level)
         clients = self._most(MAIN, settings)
         if settings.http_redirect_addr is not None:
@@ -309,7 +315,10 @@ class Serving:
 
     def answer(self) -> None:
         """
-        Do what one process does for all: answer proxies elsewhere, and ask OCSP responders.
+        Do from now on what one process does for all.
+
+        That is to order certificates, to ask OCSP responders, and to answer proxies elsewhere,
+        if there are to be such things.
 
         Raises:
             CannotServe: the address for proxies cannot be had.
@@ -317,6 +326,7 @@ class Serving:
         if self._front is None:
             raise CannotServe("no generation serves yet")
         self._stapling.begin(self._front.built.settings)
+        self._autocert.begin(self._front.built)
         try:
             self.bind()
         except CannotBind as error:
@@ -348,6 +358,7 @@ class Serving:
             calling=self.authorize,
             answering=self._answering,
             stapling=self._stapling,
+            ordering=self._autocert,
         )
         self._observing.startService()
 
@@ -366,6 +377,7 @@ class Serving:
         front = self._front
         if front is not None:
             self._log.info("stopping: {count} connections to drain", count=len(front.connections))
+        self._autocert.stop()
         if self._board is not None:
             self._board.leaves()
         answered = Deferred.fromCoroutine(self._answering.stop(seconds))
@@ -390,6 +402,22 @@ class Serving:
 def _store(name: str, built: Built) -> CertificateStore | None:
     """Return what a socket has TLS with; None is without."""
     return None if name == REDIRECT else built.store
+
+
+def autocert_of(reactor: Any) -> Autocert:
+    """Return what orders certificates; it does nothing before it begins."""
+    now, random = time.time, secrets.token_bytes  # noqa: TID251  # here the arguments come from
+
+    def aside(work: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), work, *arguments)
+
+    return Autocert(
+        clock=reactor,
+        now=now,
+        random=random,
+        aside=aside,
+        start=partial(issuing_of, reactor, now, random, aside),
+    )
 
 
 def _senders(built: Built) -> TrustedProxies | None:

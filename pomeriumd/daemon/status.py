@@ -101,6 +101,8 @@ class Status:
     """The one that takes the seat of another that dies; None where there is none."""
     connections: int = 0
     streams: int = 0
+    autocert_missing: int = 0
+    """Names that are to have a certificate of ``autocert`` and have none yet."""
 
 
 def document(status: Status) -> dict[str, Any]:

@@ -23,13 +23,20 @@ from twisted.logger import Logger
 
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.net.pem import read_pair, use
-from pomeriumd.net.terms import SPOKEN, USUAL, NoCommonProtocol, Terms, server_context
+from pomeriumd.net.terms import (
+    SPOKEN,
+    USUAL,
+    VALIDATION,
+    NoCommonProtocol,
+    Terms,
+    server_context,
+)
 from pomeriumd.net.verify import client_options
 from pomeriumd.pieces import Pieces, finish
 from pomeriumd.settings.chain import examined, untimely
 from pomeriumd.settings.values import CertificatePair, Facts
 
-__all__ = ["CertificateStore", "NoCommonProtocol", "Terms", "client_options"]
+__all__ = ["VALIDATION", "CertificateStore", "NoCommonProtocol", "Terms", "client_options"]
 
 EACH = 100
 """Pairs of a piece: some 0.1 ms."""
@@ -210,6 +217,8 @@ def _provisional(shown: Shown) -> bool:
 
 def _looked_at(pair: CertificatePair, now: float) -> tuple[CertificatePair, Facts]:
     chain, facts = examined(pair.chain, pair.key.reveal())
-    if why := untimely(facts, now):
+    why = untimely(facts, now)
+    # An automatic one is renewed, and nobody is kept from serving until then.
+    if why and not pair.automatic:
         raise ValueError(why)
     return attrs.evolve(pair, chain=chain, facts=facts), facts

@@ -9,10 +9,13 @@ and on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
+from cryptography import x509
 from OpenSSL import SSL
 
+from pomeriumd.net.pem import Key
 from pomeriumd.net.staples import Staples
 
 SPOKEN = (b"http/1.1", b"http/1.0")
@@ -27,12 +30,23 @@ CIPHERS_13 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY13
 SESSION_ID = b"pomeriumd"
 """Sessions of ours resume at us only. OpenSSL wants it named; at most 32 bytes."""
 
+VALIDATION = b"acme-tls/1"
+"""What an authority offers that looks whether a host is ours; it asks for nothing else.
+RFC 8737."""
+
 Named = Callable[[SSL.Connection], None]
 """Chooses the certificate of a connection whose hello is read."""
 
 
 class NoCommonProtocol(Exception):
     """The client offers protocols, and none that we speak. RFC 7301, 3.2: fatal."""
+
+
+class Validations(Protocol):
+    """Has what such an authority is shown; ``acme.challenges.Challenges`` does."""
+
+    def certificate(self, name: bytes | None) -> tuple[x509.Certificate, Key] | None:
+        """Return the certificate for a name that is looked at now; None for all others."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +59,8 @@ class Terms:
     """A session from any host of the store may go on at any other."""
     staples: Staples | None = None
     """What is shown with certificates that name a responder; by identity."""
+    validations: Validations | None = None
+    """None where no names are proved to an authority."""
 
 
 USUAL = Terms()
@@ -73,9 +89,12 @@ def server_context(terms: Terms, named: Named) -> SSL.Context:
     context.set_session_id(SESSION_ID)
     # Tickets alone: what a client keeps needs no memory here.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    protocols = terms.protocols
+    protocols, validations = terms.protocols, terms.validations
 
-    def select(_: SSL.Connection, offered: list[bytes]) -> bytes:
+    def select(connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        if VALIDATION in offered:
+            _validate(connection, validations)
+            return VALIDATION
         for protocol in protocols:
             if protocol in offered:
                 return protocol
@@ -84,3 +103,18 @@ def server_context(terms: Terms, named: Named) -> SSL.Context:
     context.set_alpn_select_callback(select)
     context.set_tlsext_servername_callback(named)
     return context
+
+
+def _validate(connection: SSL.Connection, validations: Validations | None) -> None:
+    """
+    Show an authority what proves a host, in place of the certificate that is chosen already.
+
+    It has no certificate of its own to show; and nothing is read from it (``tls``).
+    """
+    found = None if validations is None else validations.certificate(connection.get_servername())
+    if found is None:
+        raise NoCommonProtocol("nobody proves this host now")
+    certificate, key = found
+    connection.use_certificate(certificate)
+    connection.use_privatekey(key)
+    connection.set_verify(SSL.VERIFY_NONE)

@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IReactorFDSet
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pomeriumd.net.contexts import NoCommonProtocol
+from pomeriumd.net.contexts import VALIDATION, NoCommonProtocol
 from pomeriumd.net.transport import FLUSH_SECONDS, Accepted, Listener, SocketAddress
 
 RECORD_SIZE = 16_384
@@ -178,6 +178,10 @@ class TLSServer(Accepted):
         self.stopWriting()
         self.startReading()
         super().begin()
+        if self.negotiatedProtocol == VALIDATION:
+            # The handshake was all. RFC 8737 section 3.
+            self.loseConnection()
+            return None
         # The first request often came with the end of the handshake.
         if self.connected and not (self.disconnecting or self._held or self._aborting):
             return self._receive()

@@ -15,6 +15,7 @@ import attrs
 import cattrs
 
 from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.settings.autocert_rules import AUTOCERT_RULES
 from pomeriumd.settings.certificates import MOST_PAIRS, Beside, Examiner, of_entries, told
 from pomeriumd.settings.cluster_rules import CLUSTER_RULES, CLUSTERS_RULES
 from pomeriumd.settings.coverage import uncovered
@@ -48,6 +49,9 @@ MOST_ROUTES = 10_000
 
 MOST_ITEMS = 10_000
 """Items of one list, entries of one map."""
+
+GENERAL_RULES = (*ROLE_RULES, *GLOBAL_RULES, *REDIRECT_RULES, *AUTOCERT_RULES, *CLUSTERS_RULES)
+"""What is checked across the keys of the whole process."""
 
 
 def check(tree: Node, beside: Beside | None = None) -> Settings:
@@ -84,7 +88,7 @@ def check(tree: Node, beside: Beside | None = None) -> Settings:
     elif named:
         draft.values["certificates"] = tuple(found.pairs)
     settle(draft)
-    problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *REDIRECT_RULES, *CLUSTERS_RULES))
+    problems += _ruled(draft, GENERAL_RULES)
     if beside is not None and beside.now is not None:
         bare = list(uncovered(draft))
         if beside.present is None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 from pomeriumd.errors import Problem
+from pomeriumd.settings.automatic import orderable
 from pomeriumd.settings.draft import Draft
 from pomeriumd.settings.roles import AUTHENTICATE, AUTHORIZE, PROXY
 from pomeriumd.settings.values import CertificatePair, Facts, Origin
@@ -18,6 +19,7 @@ from pomeriumd.settings.values import CertificatePair, Facts, Origin
 NEEDS = frozenset(
     {
         *("services", "certificates", "insecure_server", "use_proxy_protocol", "trusted_proxies"),
+        "autocert",
         *("drafts", "authenticate_service_url", "grpc_address", "grpc_insecure"),
         *("authorize_service_url", "authorize_service_urls", "override_certificate_name"),
     }
@@ -44,13 +46,20 @@ def _for_browsers(draft: Draft) -> Iterator[tuple[Origin, Draft, str]]:
     in_front = values["trusted_proxies"] and not values["use_proxy_protocol"]
     if values["insecure_server"] or in_front:
         return
+    for origin, draft_of, key in _hosts(draft):
+        # One at http:// is served without TLS, and what can be ordered is on its way.
+        if origin.scheme == "https" and not (values["autocert"] and orderable(origin.host)):
+            yield origin, draft_of, key
+
+
+def _hosts(draft: Draft) -> Iterator[tuple[Origin, Draft, str]]:
+    values = draft.values
     own = values["authenticate_service_url"]
-    if AUTHENTICATE in values["services"] and own is not None and own.scheme == "https":
+    if AUTHENTICATE in values["services"] and own is not None:
         yield own, draft, "authenticate_service_url"
     if PROXY in values["services"]:
         for route in values["drafts"]:
-            # One at http:// is served without TLS.
-            if "from_" in route.values and route.values["from_"].scheme == "https":
+            if "from_" in route.values:
                 yield route.values["from_"], route, "from"
 
 

@@ -361,6 +361,37 @@ def domain(found: object) -> str:
     return value
 
 
+def certificate_name(found: object) -> str:
+    """Return a name that a certificate can be for: a domain, or ``*.`` and one."""
+    value = word(found)
+    star = "*." if value.startswith("*.") else ""
+    return star + domain(value.removeprefix("*."))
+
+
+def mail_address(found: object) -> str:
+    """Return an e-mail address."""
+    value = word(found)
+    name, at, host = value.rpartition("@")
+    if not (at and name and host) or "@" in name:
+        raise Unfit(f"want name@domain, got {shown(value)}")
+    return value
+
+
+def mac_key(found: object) -> Secret:
+    """Return the octets that base64url says, with padding or without; never show them."""
+    said = _decoded(found).strip() if isinstance(found, bytes) else found
+    if not isinstance(said, str):
+        raise Unfit(f"want base64url, got {kind_of(found)}")
+    said = said.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        octets = base64.b64decode(said + "=" * (-len(said) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise Unfit("is not base64url") from None
+    if not octets:
+        raise Unfit("want base64url of a key, got an empty one")
+    return Secret(octets)
+
+
 def path(found: object) -> str:
     """Return a path in the one form that requests have when the rules see them."""
     value = text(found)

@@ -34,6 +34,16 @@ CookieName = Annotated[str, Reads(fields.cookie_name, "name")]
 Path = Annotated[str, Reads(fields.path, "path")]
 Regex = Annotated[str, Reads(patterns.path_regex, "regular expression")]
 Directory = Annotated[str, Reads(fields.directory, "directory")]
+Program = Annotated[str, Reads(fields.directory, "path of a program")]
+MailAddress = Annotated[str, Reads(fields.mail_address, "e-mail address")]
+CertificateName = Annotated[str, Reads(fields.certificate_name, "domain, or `*.` and a domain")]
+Challenge = Annotated[
+    str,
+    Reads(
+        fields.one_of("tls-alpn-01", "http-01", "dns-01"), "`tls-alpn-01`, `http-01` or `dns-01`"
+    ),
+]
+MacKey = Annotated[Secret, Reads(fields.mac_key, "base64url", secret=True, file=True)]
 SocketPath = Annotated[str, Reads(fields.socket_path, "path")]
 Algorithm = Annotated[str, Reads(fields.algorithm, "algorithm")]
 

@@ -17,7 +17,6 @@ NEAR = 0.5
 
 _SESSIONS = "nothing is needed in its place: sessions are in cookies"
 _TRACING = "tracing is not there yet"
-_CERTIFICATES = "have certificates renewed by certbot or lego, and name them in 'certificates'"
 _GROUPS = "groups come from the provider's 'groups' claim"
 
 GLOBAL_GONE = {
@@ -59,8 +58,6 @@ GLOBAL_GONE = {
 
 _HINTS: dict[str, str] = {
     "authorize_internal_service_url": "use authorize_service_url",
-    "autocert": _CERTIFICATES,
-    "autocert_dir": _CERTIFICATES,
     "metrics_basic_auth": "keep metrics_address on loopback",
     "metrics_certificate": "keep metrics_address on loopback",
     "metrics_client_ca": "keep metrics_address on loopback",
@@ -73,9 +70,7 @@ _HINTS: dict[str, str] = {
 GLOBAL_NOT_YET = frozenset(
     """
     access_log_fields allow_upgrades authenticate_internal_service_url
-    authorize_internal_service_url authorize_log_fields autocert autocert_ca autocert_dir
-    autocert_eab_key_id autocert_eab_mac_key autocert_email autocert_must_staple
-    autocert_trusted_ca autocert_trusted_ca_file autocert_use_staging bearer_token_format
+    authorize_internal_service_url authorize_log_fields bearer_token_format
     blob_storage circuit_breaker_thresholds codec_type databroker_cluster_leader_id
     databroker_cluster_node_id databroker_cluster_nodes databroker_internal_service_url
     databroker_raft_bind_address databroker_service_url databroker_service_urls

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from pomeriumd.errors import SettingsError
+from pomeriumd.settings.automatic import with_kept
 from pomeriumd.settings.canonical import digest
 from pomeriumd.settings.certificate_files import in_credentials, is_credential, with_directory
 from pomeriumd.settings.certificates import Beside
@@ -44,7 +45,8 @@ def load(path: str, environment: Mapping[str, str]) -> Settings:
         SettingsError: something is wrong; it holds every problem with its place. The path
             is not in it: say it once, above.
     """
-    return check(gather(path, environment, Files()))
+    files = Files()
+    return with_kept(check(gather(path, environment, files)), files)
 
 
 def load_whole(
@@ -77,7 +79,7 @@ def load_whole(
             # What systemd hands over is not written anew, and may be for root alone to read.
             kept=[pair for pair in served or () if is_credential(pair.place, environment)],
         )
-        settings = check(tree, beside)
+        settings = with_kept(check(tree, beside), files)
     except SettingsError as error:
         return Loaded(settings=None, error=error, files=files.seen, digest="")
     return Loaded(settings=settings, error=None, files=files.seen, digest=digest(settings))

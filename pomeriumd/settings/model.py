@@ -14,6 +14,7 @@ from pomeriumd.errors import Problem
 from pomeriumd.settings.cluster import ClusterSettings
 from pomeriumd.settings.kinds import Network
 from pomeriumd.settings.parts.authorize import Authorizing
+from pomeriumd.settings.parts.autocert import Automatic
 from pomeriumd.settings.parts.certificates import Certified
 from pomeriumd.settings.parts.limits import Limited
 from pomeriumd.settings.parts.listening import Listening
@@ -50,6 +51,7 @@ class Settings(  # attrs puts the fields of the last one first, and so does the 
     SigningIn,
     Sessions,
     Keyed,
+    Automatic,
     Certified,
     Redirecting,
     Listening,
@@ -83,8 +85,18 @@ class Settings(  # attrs puts the fields of the last one first, and so does the 
 
     @property
     def grpc_tls(self) -> bool:
-        """Return whether there is TLS at ``grpc_address``, if anything listens there."""
-        return bool(self.certificates) and not self.grpc_insecure
+        """
+        Return whether there is TLS at ``grpc_address``, if anything listens there.
+
+        Certificates of ``autocert`` do not count: they come and go while it listens, and are for
+        what browsers see.
+        """
+        return not self.grpc_insecure and not all(pair.automatic for pair in self.certificates)
+
+    @property
+    def autocert_place(self) -> str:
+        """Return the directory where certificates are kept that we ordered."""
+        return self.autocert_dir or f"{self.state_dir}/autocert"
 
     @property
     def all_routes(self) -> tuple[RouteSettings, ...]:

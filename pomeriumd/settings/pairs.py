@@ -17,11 +17,12 @@ def grpc_pair(settings: Settings) -> CertificatePair | None:
     """
     if not settings.grpc_tls:
         return None
+    pairs = [pair for pair in settings.certificates if not pair.automatic]
     for origin in settings.authorize_service_urls[:1]:
-        for pair in settings.certificates:
+        for pair in pairs:
             if covers(pair, origin.host):
                 return pair
-    return settings.certificates[0]
+    return pairs[0]
 
 
 def covers(pair: CertificatePair, host: str) -> bool:

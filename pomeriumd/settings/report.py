@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pomeriumd.settings.addresses import is_loopback
+from pomeriumd.settings.automatic import missing_names
 from pomeriumd.settings.fields import written
 from pomeriumd.settings.load import load_whole
 from pomeriumd.settings.model import RouteSettings, Settings
 from pomeriumd.settings.roles import AUTHENTICATE, AUTHORIZE, PROXY, spoken
+
+MOST_NAMED = 10
+"""Names of one danger."""
 
 MOST_SHOWN = 50
 """Routes that are listed one by one."""
@@ -108,6 +112,7 @@ def dangers_of(settings: Settings) -> Iterator[str]:
                 yield f"{route.place}: {text}"
     if not settings.all_routes and settings.services != (AUTHENTICATE,):
         yield f"policy: there are no routes; {_without_routes(settings)}"
+    yield from _automatic_dangers(settings)
     yield from _listening_dangers(settings)
     yield from _session_dangers(settings)
     if settings.timeout_read == 0:
@@ -131,6 +136,17 @@ def _without_routes(settings: Settings) -> str:
     if settings.runs(AUTHENTICATE):
         return "only the sign-in is served"
     return "nothing is served" if settings.runs(PROXY) else "every question is answered no"
+
+
+def _automatic_dangers(settings: Settings) -> Iterator[str]:
+    missing = missing_names(settings)
+    if missing:
+        named = ", ".join(missing[:MOST_NAMED])
+        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        shown = "a self-signed one" if not settings.certificates else "one for other hosts"
+        yield f"autocert: no certificate yet for {named}{more}; until then {shown} is shown"
+    if settings.autocert and settings.autocert_use_staging:
+        yield "autocert_use_staging: no browser trusts the certificates of the staging environment"
 
 
 def _listening_dangers(settings: Settings) -> Iterator[str]:

@@ -68,14 +68,18 @@ def _each_role_has_its_keys(draft: Draft) -> Iterator[Problem]:
         yield draft.at(name, f"missing; {who}: {GLOBAL_KEYS[name].wanted}{more}")
 
 
-@rule(_rules, "services", "certificates", "insecure_server", "grpc_insecure", "grpc_address")
+@rule(
+    _rules,
+    *("services", "certificates", "insecure_server", "grpc_insecure", "grpc_address", "autocert"),
+)
 def _tls_or_not(draft: Draft) -> Iterator[Problem]:
     services = draft.values["services"]
     certificates, insecure = draft.values["certificates"], draft.values["insecure_server"]
     grpc = draft.values["grpc_address"]
     plain_grpc = draft.values["grpc_insecure"] or (grpc is not None and is_loopback(grpc.host))
     for_browsers = [role for role in services if role != AUTHORIZE]
-    if not certificates and for_browsers and not insecure:
+    automatic = draft.values["autocert"]
+    if not certificates and for_browsers and not (insecure or automatic):
         verb = "needs" if len(for_browsers) == 1 else "need"
         yield draft.at(
             "certificates",

@@ -176,3 +176,5 @@ class CertificatePair:
     """Where it stands in the settings, for errors: ``certificate``, ``certificates[1]``."""
     facts: Facts | None = attrs.field(default=None, eq=False, repr=False)
     """None where nobody has looked yet."""
+    automatic: bool = False
+    """Ordered by us (``autocert``): it is renewed, and shown even when it has expired."""

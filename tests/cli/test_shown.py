@@ -113,6 +113,20 @@ In all 240 connections of clients, 14 streams""",
         self.assertIn("serving, but\n  worker 2 is resting\n", text)
         self.assertIn("\n  2    - resting    0s ", text)
 
+    def test_names_without_a_certificate(self) -> None:
+        """They are counted at the top, and where to look is said."""
+        for count, text in ((1, "1 name"), (3, "3 names")):
+            status = attrs.evolve(STATUS, autocert_missing=count)
+            self.assertEqual(
+                troubles(status),
+                [
+                    (
+                        f"autocert: {text} without a certificate yet; `pomeriumd check` names "
+                        "them, the log says why"
+                    )
+                ],
+            )
+
     def test_a_reserve_that_is_not_there(self) -> None:
         """It shows in the table, and is no trouble: all that should serve do."""
         resting = WorkerStatus(number=3, state="resting", since=NOW)

@@ -44,6 +44,7 @@ def busy() -> Tally:
     tally.set_calls("grpc_client", {("10.0.0.9:443", *check): 7})
     tally.set_calls("grpc_server", {check: 8})
     tally.set_calls("grpc_refused", {("secret",): 9})
+    tally.set_calls("autocert", {("issued",): 10})
     tally.set_upstreams({tally.upstream("10.0.0.1:8080"): [1, 2, 3, 4]})
     return tally
 

@@ -44,6 +44,15 @@ class Nothing:
 
 
 @attrs.define
+class Orders:
+    """What orders certificates, with some numbers."""
+
+    orders: dict[tuple[str, ...], int]
+    missing: int = 2
+    seconds_left: float = -30.0
+
+
+@attrs.define
 class Calls:
     """Calls that have ended."""
 
@@ -114,6 +123,8 @@ class ObservingTests(SynchronousTestCase):
                 "staples_good": 0,
                 "staples_missing": 0,
                 "staples_required": 0,
+                "autocert_missing": 0,
+                "autocert_seconds": 0,
                 "upstream_idle": 0,
                 "upstream_busy": 1,
                 "upstream_opening": 0,
@@ -161,6 +172,19 @@ class ObservingTests(SynchronousTestCase):
             if family == "grpc_client" and any(numbers)
         }
         self.assertEqual(found, {ok: (5.0,), (*ok[:3], "UNAVAILABLE"): (1.0,)})
+
+    def test_certificates(self) -> None:
+        """What orders them is asked each second."""
+        self.observing.ordering = Orders({("issued",): 4, ("refused",): 0})
+        self.rig.clock.advance(1)
+        told = self.fixed()
+        self.assertEqual((told["autocert_missing"], told["autocert_seconds"]), (2, -30.0))
+        found = {
+            labels: numbers
+            for (family, labels), numbers in Reading(self.rig.front.tally.memory)
+            if family == "autocert" and any(numbers)
+        }
+        self.assertEqual(found, {("issued",): (4.0,)})
 
     def test_a_connection_is_busy_then_idle_then_gone(self) -> None:
         """An upstream's connections are told of under its address."""

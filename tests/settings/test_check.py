@@ -128,13 +128,7 @@ GLOBAL_FAULTS: dict[str, tuple[Any, str]] = {
     "max_connections": (0, "max_connections: want 1 to 1000000, got 0"),
     "log_level": ("loud", "log_level: want debug, info, warn or error, got 'loud'"),
     "state_dir": ("state", "state_dir: want an absolute path, got 'state'"),
-    "autocert": (
-        True,
-        (
-            "autocert: not yet; have certificates renewed by certbot or lego, and name them in "
-            "'certificates'"
-        ),
-    ),
+    "debug_address": ("127.0.0.1:1", "debug_address: not yet"),
     "cache_store": (
         "redis",
         "cache_store: gone since 0.10; nothing is needed in its place: sessions are in cookies",

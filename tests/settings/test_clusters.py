@@ -107,8 +107,7 @@ class ClusterTests(SynchronousTestCase):
         self.faulty(
             "clusters[0].idp_client_id: belongs to the whole process, not in a cluster",
             "clusters[0].allowed_users: belongs in a route",
-            "clusters[0].autocert: not yet; have certificates renewed by certbot or lego, and name "
-            "them in 'certificates'",
+            "clusters[0].autocert: belongs to the whole process, not in a cluster",
             "clusters[0]: unknown setting 'nome'; did you mean name?",
             file=clustered(cluster("a", idp_client_id="x", allowed_users=[], autocert=1, nome=1)),
         )

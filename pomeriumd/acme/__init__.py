@@ -1,0 +1,1 @@
+"""Certificates from an authority that speaks ACME: the client, its orders, and what is kept."""
