@@ -21,6 +21,7 @@ from pomeriumd.authorize.policies import Policies
 from pomeriumd.crypto.keys import KeyRing, Purpose, SharedKeys, ring
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.daemon.authorize_client import asked
+from pomeriumd.daemon.build_clients import Clients
 from pomeriumd.daemon.build_login import Login, login
 from pomeriumd.daemon.build_policies import building_policies, own_issuer
 from pomeriumd.daemon.build_routes import building_ways
@@ -28,6 +29,7 @@ from pomeriumd.daemon.roots import roots_of
 from pomeriumd.daemon.world import World
 from pomeriumd.errors import NoRoute, Problem, SettingsError
 from pomeriumd.http.limits import Limits
+from pomeriumd.net.client_certificates import NOBODY_ASKED, Asks
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.server import Times
@@ -94,12 +96,15 @@ def building(
     shape = _shape(settings)
     session_limits = _limits(settings)
     yield
-    store = yield from _store(settings, world.now(), before)
+    clients = Clients(settings, world.now)
+    yield
+    store = yield from _store(settings, world.now(), clients.asks, before)
     made = yield from building_ways(
         settings,
         own_issuer(settings),
         world.connector,
         {} if before is None else before.endpoints,
+        clients,
     )
     routes = yield from RouteTable.building(tuple(made.ways))
     pages = Pages()
@@ -240,17 +245,21 @@ async def _no_authenticate(_: Call) -> Answer:
     raise NoRoute("authenticate does not run here")
 
 
-def _store(settings: Settings, now: float, before: Built | None) -> Pieces[CertificateStore | None]:
+def _store(
+    settings: Settings, now: float, asks: Asks, before: Built | None
+) -> Pieces[CertificateStore | None]:
     if not settings.https:
         return None
     if (
         before is not None
         and before.store is not None
         and before.settings.certificates == settings.certificates
+        # Who was asked for no certificate must not resume where one is wanted.
+        and before.store.asks is asks is NOBODY_ASKED
     ):
         # Its tickets go on, too: nobody's next handshake is a whole one for a reload.
         return before.store
-    return (yield from CertificateStore.building(settings.certificates, now))
+    return (yield from CertificateStore.building(settings.certificates, now, asks=asks))
 
 
 def _shape(settings: Settings) -> CookieShape:

@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from pomeriumd.access.routes import Route
+from pomeriumd.daemon.build_clients import Clients
 from pomeriumd.net.peer import Peer, TLSPolicy
 from pomeriumd.net.upstreams import Connector
 from pomeriumd.pieces import Pieces
@@ -54,6 +55,7 @@ def building_ways(
     issuer: str | None,
     connector: Connector,
     reached: Mapping[Peer, IStreamClientEndpoint],
+    clients: Clients | None = None,
 ) -> Pieces[Ways]:
     """
     Build the ways of all routes that this process serves.
@@ -63,6 +65,7 @@ def building_ways(
         issuer: the provider whose identities count, as for ``compile_policy``.
         connector: makes the endpoints that reach upstreams.
         reached: the endpoints there are: what has not changed is taken over.
+        clients: says what each route wants of clients' certificates.
 
     Raises:
         SettingsError: an upstream cannot be reached as the settings say, with its place.
@@ -84,6 +87,7 @@ def building_ways(
         timeout = settings.default_upstream_timeout if route.timeout is None else route.timeout
         made.ways[Route.of(route, issuer)] = Way(
             outbound=Outbound(route, settings.headers, settings.cookie_name),
+            client=None if clients is None else clients.wanted(route),
             peer=there,
             endpoint=endpoint,
             timeout=timeout or forever,

@@ -21,6 +21,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from pomeriumd.errors import Problem, SettingsError
+from pomeriumd.net.client_certificates import NOBODY_ASKED, Asks
 from pomeriumd.net.pem import Key, names_of, read_pair, title, use
 from pomeriumd.net.verify import client_options
 from pomeriumd.pieces import Pieces, finish
@@ -53,17 +54,27 @@ class CertificateStore:
     _wildcards: Mapping[bytes, SSL.Context] = attrs.field(repr=False)
     """By what follows the ``*.``."""
     _first: SSL.Context = attrs.field(repr=False)
+    asks: Asks = attrs.field(default=NOBODY_ASKED, repr=False)
+    """What clients are asked for."""
 
     @classmethod
     def of(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+        cls,
+        pairs: Sequence[CertificatePair],
+        now: float,
+        protocols: Sequence[bytes] = SPOKEN,
+        asks: Asks = NOBODY_ASKED,
     ) -> CertificateStore:
         """Return the store of these certificates; as ``building`` says."""
-        return finish(cls.building(pairs, now, protocols))
+        return finish(cls.building(pairs, now, protocols, asks))
 
     @classmethod
     def building(
-        cls, pairs: Sequence[CertificatePair], now: float, protocols: Sequence[bytes] = SPOKEN
+        cls,
+        pairs: Sequence[CertificatePair],
+        now: float,
+        protocols: Sequence[bytes] = SPOKEN,
+        asks: Asks = NOBODY_ASKED,
     ) -> Pieces[CertificateStore]:
         """
         Build the contexts, one in a piece.
@@ -72,6 +83,7 @@ class CertificateStore:
             pairs: at least one; where two are for the same name, the first has it.
             now: seconds since the epoch.
             protocols: that ALPN may choose, the best first.
+            asks: what clients are asked for.
 
         Raises:
             SettingsError: a pair that could not serve, each with its place.
@@ -86,6 +98,7 @@ class CertificateStore:
                 chain, key = read_pair(pair.chain, pair.key.reveal())
                 _check_dates(chain[0], now)
                 context = _server_context(chain, key, tuple(protocols))
+                asks.prepare(context)
                 names = names_of(chain[0])
             except ValueError as error:
                 problems.append(Problem(pair.place, str(error)))
@@ -96,7 +109,7 @@ class CertificateStore:
                 kind.setdefault(name.removeprefix(b"*."), context)
         if problems:
             raise SettingsError(problems)
-        return cls(exact, wildcards, contexts[0])
+        return cls(exact, wildcards, contexts[0], asks)
 
     @property
     def names(self) -> frozenset[bytes]:
@@ -139,6 +152,7 @@ def _named(connection: SSL.Connection) -> None:
     chosen = store.choose(connection.get_servername())
     if chosen is not store.base():
         connection.set_context(chosen)
+    store.asks.ask(connection)
 
 
 def _check_dates(certificate: x509.Certificate, now: float) -> None:

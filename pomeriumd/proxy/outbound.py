@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from pomeriumd.access.client_certificate import ClientCertificate
 from pomeriumd.access.names import VERDICTS
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.cookies import without
@@ -26,6 +27,7 @@ from pomeriumd.http.fields import ENDS_HERE, FieldLines, field_lines
 from pomeriumd.http.notes import Notes
 from pomeriumd.session.cookies import is_ours
 from pomeriumd.settings.model import RouteSettings
+from pomeriumd.settings.placeholders import Part, Placeholder, parts
 
 OURS = b"x-pomerium-"
 """What names begin with that only we may set, in either direction."""
@@ -69,6 +71,8 @@ class Outbound:
     _gone: frozenset[bytes] = attrs.field(init=False, repr=False)
     """Names that come off besides those that end here anyway."""
     _set_lines: FieldLines = attrs.field(init=False, repr=False)
+    _filled: tuple[tuple[bytes, tuple[Part, ...]], ...] = attrs.field(init=False, repr=False)
+    """What the route sets with placeholders in it: name and parts."""
     _came: bytes = attrs.field(init=False, repr=False)
     """Where the request came from, to be filled in."""
     _authority: Field = attrs.field(init=False, repr=False)
@@ -93,7 +97,17 @@ class Outbound:
 
     @_set_lines.default
     def _fields_set_lines(self) -> FieldLines:
-        return field_lines(self._set.values())
+        plain = [(name, parts(value.decode("ascii"))) for name, value in self._set.values()]
+        return field_lines(
+            (name, "".join(its).encode("ascii"))  # type: ignore[arg-type]  # texts alone
+            for name, its in plain
+            if not _open(its)
+        )
+
+    @_filled.default
+    def _fields_filled(self) -> tuple[tuple[bytes, tuple[Part, ...]], ...]:
+        found = [(name, parts(value.decode("ascii"))) for name, value in self._set.values()]
+        return tuple((name, its) for name, its in found if _open(its))
 
     @_came.default
     def _fields_came(self) -> bytes:
@@ -134,6 +148,7 @@ class Outbound:
         scheme: bytes,
         request_id: str,
         identity: FieldLines = NO_FIELDS,
+        certificate: ClientCertificate | None = None,
     ) -> tuple[bytes, FieldLines]:
         """
         Return target and fields of the request to the upstream.
@@ -146,6 +161,7 @@ class Outbound:
             scheme: that the client spoke.
             request_id: ours.
             identity: who asks, from ``IdentityHeaders``; empty to say nothing.
+            certificate: that the client showed and that counts; fills the placeholders.
 
         Returns:
             The target: path of ``to``, canonical path, untouched query. The fields: Host
@@ -172,7 +188,20 @@ class Outbound:
         target = self._base + path if path != b"*" else path
         if query is not None:
             target = b"%b?%b" % (target, query)
-        return target, FieldLines(b"%b%b%b%b" % (own, came, identity, self._set_lines))
+        filled = self._filled and self._facts(certificate)
+        return target, FieldLines(
+            b"%b%b%b%b%b" % (own, came, identity, self._set_lines, filled or b"")
+        )
+
+    def _facts(self, certificate: ClientCertificate | None) -> FieldLines:
+        """Return the fields that tell of a certificate; with none, they stand there empty."""
+
+        def text(part: Part) -> bytes:
+            if isinstance(part, str):
+                return part.encode("ascii")
+            return b"" if certificate is None else certificate.fact(part.name)
+
+        return field_lines((name, b"".join(map(text, its))) for name, its in self._filled)
 
     def _own(self, fields: list[Field], host: bytes) -> FieldLines:
         """Return Host, and what the client says and may say; of its head and nothing else."""
@@ -244,6 +273,10 @@ class Outbound:
         """
         pair = value.partition(b";")[0].lstrip(b" \t\v\f=")
         return self._our_cookie(pair.partition(b"=")[0].rstrip())
+
+
+def _open(its: tuple[Part, ...]) -> bool:
+    return any(isinstance(part, Placeholder) for part in its)
 
 
 def _folded(name: str) -> bytes:

@@ -30,12 +30,12 @@ class Replies:
     headers: tuple[Field, ...]
     """What our own answers carry too; an application's get them in ``Outbound``."""
 
-    def give(self, exchange: Exchange, answer: Answer) -> None:
+    def give(self, exchange: Exchange, answer: Answer, *, close: bool = False) -> None:
         """Give an answer, with the header fields that the settings ask for."""
         given = {name for name, _ in answer.fields}
         more = [field for field in self.headers if field[0] not in given]
         exchange.error = exchange.error or answer.error
-        exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)))
+        exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)), close=close)
 
     def fail(self, exchange: Exchange, error: BaseException) -> None:
         """Answer with an error; or cut, when an answer is under way already."""
@@ -68,4 +68,4 @@ class Replies:
             sign_in_url=hint(exchange.route),
             allow=error.allow if isinstance(error, MethodNotAllowed) else None,
         )
-        self.give(exchange, answer)
+        self.give(exchange, answer, close=error.ends_connection)

@@ -16,6 +16,7 @@ import cattrs
 
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.settings.cluster_rules import CLUSTER_RULES, CLUSTERS_RULES
+from pomeriumd.settings.downstream_rules import DOWNSTREAM_ROUTE_RULES, DOWNSTREAM_RULES
 from pomeriumd.settings.draft import Draft, Rule
 from pomeriumd.settings.fields import kind_of
 from pomeriumd.settings.keys import (
@@ -25,13 +26,20 @@ from pomeriumd.settings.keys import (
     CLUSTER_KEYS,
     GLOBAL_KEYS,
     LISTS_OF_MAPS,
+    MTLS_KEYS,
     ROUTE_KEYS,
     ROUTE_LISTS,
     Key,
     spellings,
 )
 from pomeriumd.settings.known import why_not
-from pomeriumd.settings.model import CertificatePair, ClusterSettings, RouteSettings, Settings
+from pomeriumd.settings.model import (
+    CertificatePair,
+    ClusterSettings,
+    DownstreamMTLS,
+    RouteSettings,
+    Settings,
+)
 from pomeriumd.settings.node import Node, Unreadable, place, placed
 from pomeriumd.settings.reads import Reads, ReadsPairs, ReadsSome, Unfit
 from pomeriumd.settings.role_rules import ROLE_RULES, settle
@@ -65,11 +73,12 @@ def check(tree: Node) -> Settings:
     clusters = _clusters(tree, problems)
     if clusters is not None:
         draft.values["cluster_drafts"] = clusters
+    _mtls(draft, problems)
     pairs = _certificates(tree, problems)
     if pairs is not None:
         draft.values["certificates"] = pairs
     settle(draft)
-    problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *CLUSTERS_RULES))
+    problems += _ruled(draft, (*ROLE_RULES, *GLOBAL_RULES, *CLUSTERS_RULES, *DOWNSTREAM_RULES))
     if problems:
         raise SettingsError(problems)
     return _finished(draft)
@@ -174,7 +183,7 @@ def _routes(part: Node, problems: list[Problem]) -> list[Draft]:
     drafts = []
     for node in (node for name in ROUTE_LISTS for node in _maps(part, name, problems)):
         draft = _draft(node, ROUTE_KEYS)
-        draft.problems += _ruled(draft, ROUTE_RULES)
+        draft.problems += _ruled(draft, (*ROUTE_RULES, *DOWNSTREAM_ROUTE_RULES))
         problems += draft.problems
         drafts.append(draft)
     return drafts
@@ -194,6 +203,26 @@ def _clusters(tree: Node, problems: list[Problem]) -> list[Draft] | None:
         draft.values["drafts"] = _routes(node, problems)
         drafts.append(draft)
     return drafts
+
+
+def _mtls(draft: Draft, problems: list[Problem]) -> None:
+    """Read the map ``downstream_mtls``; its older keys are the same under other names."""
+    node = draft.node.entries.get("downstream_mtls")
+    mine = Draft(node=Node({}, path="downstream_mtls"), values={}, problems=[])
+    if node is not None and not isinstance(node.value, Mapping):
+        problems.append(node.problem(_unlike("a map", node)))
+        return
+    if node is not None:
+        mine = _draft(node, MTLS_KEYS)
+        problems += mine.problems
+    if mine.problems or not {"client_ca", "client_crl"} <= draft.values.keys():
+        return
+    values = {key.name: mine.values.get(key.name, key.default) for key in MTLS_KEYS.values()}
+    for old, name in (("client_ca", "ca"), ("client_crl", "crl")):
+        values[name] = values[name] or draft.values[old]
+    given = node is not None or draft.values["client_ca"] or draft.values["client_crl"]
+    draft.values["mtls_draft"] = mine
+    draft.values["downstream_mtls"] = DownstreamMTLS(**values) if given else None
 
 
 def _made(routes: list[Draft]) -> tuple[RouteSettings, ...]:

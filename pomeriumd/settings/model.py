@@ -15,6 +15,7 @@ from pomeriumd.settings.cluster import ClusterSettings
 from pomeriumd.settings.kinds import Network
 from pomeriumd.settings.parts.authorize import Authorizing
 from pomeriumd.settings.parts.certificates import Certified
+from pomeriumd.settings.parts.downstream import Downstream, DownstreamMTLS, asked_of
 from pomeriumd.settings.parts.limits import Limited
 from pomeriumd.settings.parts.listening import Listening
 from pomeriumd.settings.parts.routing import RESPONSE_HEADERS, Routing
@@ -31,6 +32,7 @@ __all__ = [
     "Address",
     "CertificatePair",
     "ClusterSettings",
+    "DownstreamMTLS",
     "Network",
     "Origin",
     "RouteSettings",
@@ -42,7 +44,16 @@ __all__ = [
 
 @attrs.frozen(kw_only=True, slots=False)
 class Settings(  # attrs puts the fields of the last one first, and so does the manual
-    Running, Limited, Routing, Authorizing, SigningIn, Sessions, Keyed, Certified, Listening
+    Running,
+    Limited,
+    Routing,
+    Authorizing,
+    SigningIn,
+    Sessions,
+    Keyed,
+    Downstream,
+    Certified,
+    Listening,
 ):
     """One set of settings; the beginning of a generation."""
 
@@ -73,6 +84,15 @@ class Settings(  # attrs puts the fields of the last one first, and so does the 
     def grpc_tls(self) -> bool:
         """Return whether there is TLS at ``grpc_address``, if anything listens there."""
         return bool(self.certificates) and not self.grpc_insecure
+
+    def asked_at(self, route: RouteSettings) -> str:
+        """Return what a route asks of clients: ``require``, ``request`` or ``none``."""
+        return asked_of(
+            route.tls_downstream_client_certificate,
+            route.tls_downstream_client_ca,
+            route.allowed_client_certificates,
+            self.downstream_mtls,
+        )
 
     @property
     def all_routes(self) -> tuple[RouteSettings, ...]:
