@@ -90,7 +90,7 @@ class ClientRule:
     lists: Sequence[x509.CertificateRevocationList] = ()
     matchers: Sequence[tuple[str, str]] = ()
     depth: int = 1
-    _store: crypto.X509Store = attrs.field(init=False, repr=False)
+    _trusted: tuple[crypto.X509, ...] = attrs.field(init=False, repr=False)
     _lists: dict[x509.Name, list[x509.CertificateRevocationList]] = attrs.field(
         init=False, repr=False
     )
@@ -100,12 +100,7 @@ class ClientRule:
     )
 
     def __attrs_post_init__(self) -> None:
-        self._store = store = crypto.X509Store()
-        for anchor in self.anchors:
-            store.add_cert(crypto.X509.from_cryptography(anchor))
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        # pyOpenSSL has no name for it; it is what makes OpenSSL look at the extended key usage.
-        lib.X509_STORE_set_purpose(store._store, lib.X509_PURPOSE_SSL_CLIENT)  # noqa: SLF001
+        self._trusted = tuple(map(crypto.X509.from_cryptography, self.anchors))
         self._lists = {}
         for one in self.lists:
             self._lists.setdefault(one.issuer, []).append(one)
@@ -132,15 +127,26 @@ class ClientRule:
         self, leaf: crypto.X509, others: Sequence[crypto.X509], now: float
     ) -> list[x509.Certificate] | str:
         """Return the chain from the leaf to an anchor, or the word for why there is none."""
-        self._store.set_time(datetime.fromtimestamp(now, UTC))
         try:
-            found = crypto.X509StoreContext(self._store, leaf, others).get_verified_chain()
+            store = self._store(datetime.fromtimestamp(now, UTC))
+            found = crypto.X509StoreContext(store, leaf, others).get_verified_chain()
         except crypto.X509StoreContextError as error:
             number, depth, *_ = error.errors
             if number == _NOT_FOR_CLIENTS and depth == 0:
                 return why.CERTIFICATE_NOT_FOR_CLIENTS
             return _WORDS.get(number, why.CERTIFICATE_UNTRUSTED)
         return [one.to_cryptography() for one in found]
+
+    def _store(self, today: datetime) -> crypto.X509Store:
+        """Return what OpenSSL goes by; a new one, since it takes one time and no second one."""
+        store = crypto.X509Store()
+        for anchor in self._trusted:
+            store.add_cert(anchor)
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        # pyOpenSSL has no name for it; it is what makes OpenSSL look at the extended key usage.
+        lib.X509_STORE_set_purpose(store._store, lib.X509_PURPOSE_SSL_CLIENT)  # noqa: SLF001
+        store.set_time(today)
+        return store
 
     def _judged(self, chain: list[x509.Certificate], now: float) -> Verdict:
         issued = chain[:-1] or chain
