@@ -236,6 +236,8 @@ class Asked(SSL.Connection):
     now: Callable[[], float]
     seen: dict[int, crypto.X509] | None = None
     admitted = False
+    turned_away = ""
+    """The word for why the handshake was ended."""
 
 
 @attrs.frozen(eq=False)
@@ -308,8 +310,10 @@ def _taken(connection: SSL.Connection, one: crypto.X509, _: int, depth: int, ok:
         return True  # OpenSSL ends with the leaf, once nothing is left to complain of
     now = connection.now()
     others = [seen[at] for at in sorted(seen) if at]
-    good = any(rule.verify(one, others, now).certificate is not None for rule in ask.rules)
+    verdicts = [rule.verify(one, others, now) for rule in ask.rules]
+    good = any(verdict.certificate is not None for verdict in verdicts)
     connection.admitted = good  # type: ignore[attr-defined]
+    connection.turned_away = "" if good else verdicts[0].word  # type: ignore[attr-defined]
     return good
 
 

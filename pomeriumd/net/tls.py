@@ -187,7 +187,15 @@ class TLSServer(Accepted):
 
     def _refuse(self, error: Exception) -> ConnectionLost | ConnectionDone | None:
         why = _reason(error)
-        self._count(why)
+        if self._tls.turned_away:
+            self.listener.not_shaken()
+            self._log.info(
+                "turned away {client}: {why} (reject_connection)",
+                client=self.hostname,
+                why=self._tls.turned_away,
+            )
+        else:
+            self._count(why)
         if why != PLAIN_HTTP:
             return main.CONNECTION_LOST
         try:
