@@ -28,6 +28,7 @@ from pomeriumd.http.notes import Notes
 from pomeriumd.session.cookies import is_ours
 from pomeriumd.settings.model import RouteSettings
 from pomeriumd.settings.placeholders import Part, Placeholder, parts
+from pomeriumd.settings.reads import Unfit
 
 OURS = b"x-pomerium-"
 """What names begin with that only we may set, in either direction."""
@@ -97,17 +98,22 @@ class Outbound:
 
     @_set_lines.default
     def _fields_set_lines(self) -> FieldLines:
-        plain = [(name, parts(value.decode("ascii"))) for name, value in self._set.values()]
         return field_lines(
             (name, "".join(its).encode("ascii"))  # type: ignore[arg-type]  # texts alone
-            for name, its in plain
+            for name, its in self._parts()
             if not _open(its)
         )
 
     @_filled.default
     def _fields_filled(self) -> tuple[tuple[bytes, tuple[Part, ...]], ...]:
-        found = [(name, parts(value.decode("ascii"))) for name, value in self._set.values()]
-        return tuple((name, its) for name, its in found if _open(its))
+        return tuple((name, its) for name, its in self._parts() if _open(its))
+
+    def _parts(self) -> list[tuple[bytes, tuple[Part, ...]]]:
+        try:
+            return [(name, parts(value.decode("ascii"))) for name, value in self._set.values()]
+        except Unfit as error:
+            place = f"{self._route.place}.set_request_headers"
+            raise SettingsError([Problem(place, str(error))]) from None
 
     @_came.default
     def _fields_came(self) -> bytes:
