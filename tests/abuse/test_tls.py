@@ -81,7 +81,7 @@ class TwoHostsTests(SynchronousTestCase):
     """T1: the name in the handshake and the host of the request may differ; the weaker loses."""
 
     row = "T1"
-    HOSTS: ClassVar = {
+    HOSTS: ClassVar[dict[bytes, dict[str, Any]]] = {
         b"default.example.com": {},
         b"same.example.com": {},
         b"own.example.com": {"tls_downstream_client_ca": others().pem},
@@ -117,7 +117,7 @@ class TwoHostsTests(SynchronousTestCase):
         """Return the status that is right, in the words of the manual."""
         if host not in self.RIGHT:
             return 200
-        rules = [self.RIGHT.get(one, "maybe") for one in (name, host)]
+        rules = [self.RIGHT.get(one or b"", "maybe") for one in (name, host)]
         if name == b"maybe.example.com":
             rules[0] = self.BY  # it asks for the same, and would do without
         if rules[0] != rules[1]:

@@ -224,9 +224,9 @@ class HandshakeTests(SynchronousTestCase):
         for version in VERSIONS:
             for name in (ASKED, b"ASKED.Test", b"asked.test.", OTHER):
                 self.assertTrue(shake_hands(its, name, ann(), version=version).asked, name)
-            for name in (FREE, b"x.asked.test", b"unknown.test", None):
-                met = shake_hands(its, name, ann(), version=version)
-                self.assertFalse(met.asked, name)
+            for other in (FREE, b"x.asked.test", b"unknown.test", None):
+                met = shake_hands(its, other, ann(), version=version)
+                self.assertFalse(met.asked, other)
                 self.assertIsNone(met.server.get_peer_certificate())
                 self.assertIsNone(met.shown)
 

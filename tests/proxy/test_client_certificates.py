@@ -287,7 +287,7 @@ class LivingTests(CertificateCase):
             (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
             (b"sec-websocket-version", b"13"),
         )
-        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)  # type: ignore[arg-type]
         rig = AskingRig(socket)
         rig.sweeps()
         self.addCleanup(rig.sweep.stopService)
@@ -321,7 +321,7 @@ class LivingTests(CertificateCase):
 
     def test_the_warning(self) -> None:
         """A list that is out of date is said loudly, and shuts out its issuer's people."""
-        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)  # type: ignore[arg-type]
         crl = revoking(due=TODAY - days(1))
         rig = AskingRig(public(), downstream_mtls=mtls(crl=crl))
         said = [event for event in observer if "whose" in event]

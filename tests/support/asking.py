@@ -47,7 +47,6 @@ class AskingRig(Rig):
         assert store is not None
         met = shake_hands(store, name, showing, *chain, version=version)
         client = self.connect_with(secure=True, shown=met.shown)
-        client.transport.server_name = name
         return client
 
     def connect_with(self, **facts: Any) -> MemoryClient:

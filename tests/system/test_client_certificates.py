@@ -341,8 +341,10 @@ def test_chromium(stand: Stand, tmp_path: Path) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=60)
     there = POLICIES / "pomeriumd-test.json"
     POLICIES.mkdir(parents=True, exist_ok=True)
-    pattern = json.dumps({"pattern": f"https://app.{DOMAIN}:{stand.daemon.port}", "filter": {}})
-    there.write_text(json.dumps({"AutoSelectCertificateForUrls": [pattern]}))
+    patterns = [
+        json.dumps({"pattern": stand.daemon.url(host, ""), "filter": {}}) for host in ("app", "own")
+    ]
+    there.write_text(json.dumps({"AutoSelectCertificateForUrls": patterns}))
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
@@ -356,7 +358,8 @@ def test_chromium(stand: Stand, tmp_path: Path) -> None:
             page.goto(stand.daemon.url("app"))
             expect(page.locator("body")).to_contain_text("ann@example.com CN=ann")
             page.goto(stand.daemon.url("own"))
-            expect(page.get_by_text("No certificate was shown")).to_be_visible()
+            expect(page.get_by_text("It was not issued by anybody who is trusted")).to_be_visible()
+            expect(page.get_by_text("CN=ann")).to_be_visible()
             browser.close()
     finally:
         there.unlink()
