@@ -21,7 +21,7 @@ from pomeriumd.authorize.policies import Policies
 from pomeriumd.crypto.keys import KeyRing, Purpose, SharedKeys, ring
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.daemon.authorize_client import asked
-from pomeriumd.daemon.build_clients import Clients
+from pomeriumd.daemon.build_clients import Clients, clients_of
 from pomeriumd.daemon.build_login import Login, login
 from pomeriumd.daemon.build_policies import building_policies, own_issuer
 from pomeriumd.daemon.build_routes import building_ways
@@ -29,7 +29,7 @@ from pomeriumd.daemon.roots import roots_of
 from pomeriumd.daemon.world import World
 from pomeriumd.errors import NoRoute, Problem, SettingsError
 from pomeriumd.http.limits import Limits
-from pomeriumd.net.client_certificates import NOBODY_ASKED, Asks
+from pomeriumd.net.client_certificates import Asks
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.server import Times
@@ -58,6 +58,8 @@ class Built:
     generation: Generation
     store: CertificateStore | None
     """None is without TLS."""
+    clients: Clients = attrs.field(repr=False)
+    """What is wanted of clients' certificates."""
     times: Times
     endpoints: Mapping[Peer, IStreamClientEndpoint] = attrs.field(repr=False)
     """Of all its peers."""
@@ -96,7 +98,7 @@ def building(
     shape = _shape(settings)
     session_limits = _limits(settings)
     yield
-    clients = Clients(settings, world.now)
+    clients = clients_of(settings, world.now, None if before is None else before.clients)
     yield
     store = yield from _store(settings, world.now(), clients.asks, before)
     made = yield from building_ways(
@@ -171,6 +173,7 @@ def building(
         settings=settings,
         generation=generation,
         store=store,
+        clients=clients,
         times=times(settings),
         endpoints=made.endpoints,
         login=signing_in,
@@ -255,7 +258,7 @@ def _store(
         and before.store is not None
         and before.settings.certificates == settings.certificates
         # Who was asked for no certificate must not resume where one is wanted.
-        and before.store.asks is asks is NOBODY_ASKED
+        and before.store.asks is asks
     ):
         # Its tickets go on, too: nobody's next handshake is a whole one for a reload.
         return before.store

@@ -87,7 +87,7 @@ def building_ways(
         timeout = settings.default_upstream_timeout if route.timeout is None else route.timeout
         made.ways[Route.of(route, issuer)] = Way(
             outbound=Outbound(route, settings.headers, settings.cookie_name),
-            client=None if clients is None else clients.wanted(route),
+            client=None if clients is None else clients.wanted(route, settings.asked_at(route)),
             peer=there,
             endpoint=endpoint,
             timeout=timeout or forever,

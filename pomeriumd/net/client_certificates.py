@@ -37,6 +37,10 @@ NAMES_SIZE = 16_384
 """Bytes of the issuers' names that a handshake may list; with more, none are, and the browser
 offers every certificate that it has."""
 
+DEEPEST = 10
+"""Certificates that may come with the client's own; a hundred fit into a handshake, and each
+would cost the signature that it bears."""
+
 RULES = 8
 """Verdicts that a connection keeps: as many as it has routes with rules of their own."""
 
@@ -262,6 +266,10 @@ class Asks:
         asks = (*self._hosts.values(), *((self.default,) if self.default else ()))
         return tuple(dict.fromkeys(rule for ask in asks for rule in ask.rules))
 
+    @property
+    def _rejects(self) -> bool:
+        return any(ask.reject for ask in (*self._hosts.values(), self.default) if ask is not None)
+
     def prepare(self, context: SSL.Context) -> None:
         """
         Make a context of the listener fit for these; nothing if nobody is asked.
@@ -275,6 +283,9 @@ class Asks:
         context.set_options(SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_verify(SSL.VERIFY_NONE, _taken)
+        # What OpenSSL finds in the handshake counts for nothing, so it need not look far: the
+        # rest of the chain is handed over only where the handshake is to be ended by it.
+        context.set_verify_depth(DEEPEST if self._rejects else 0)
         anchors = {a.subject: a for rule in rules for a in rule.anchors}
         if sum(len(name.public_bytes()) for name in anchors) <= NAMES_SIZE:
             for anchor in anchors.values():
@@ -364,7 +375,7 @@ def shown(connection: SSL.Connection) -> Shown | None:
         raise Unproved("no client certificate that counts")
     leaf = connection.get_peer_certificate()
     others: Iterable[crypto.X509] = connection.get_peer_cert_chain() or ()
-    return Shown(connection.get_servername(), leaf, tuple(others))
+    return Shown(connection.get_servername(), leaf, tuple(others)[:DEEPEST])
 
 
 class Unproved(Exception):

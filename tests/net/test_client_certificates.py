@@ -250,6 +250,27 @@ class HandshakeTests(SynchronousTestCase):
             found = met.shown.verdict(its.asks.of(ASKED).rules[0], NOW)  # type: ignore[union-attr]
             self.assertIsNotNone(found.certificate)
 
+    def test_only_so_many_are_taken_along(self) -> None:
+        """A chain without a bound is none: ten may come with the client's own."""
+        for count in (9, 10):
+            links = [people()]
+            for number in range(count):
+                links.append(issue(authority=True, title=f"link {number}", by=links[-1]))
+            chain = links[:0:-1]
+            one = client(by=chain[0])
+            for reject in (False, True):
+                its = store(Asks({}, Ask((rule(depth=0),), reject=reject), now=lambda: NOW))
+                met = shake_hands(its, ASKED, one, *chain)
+                assert met.shown is not None
+                found = met.shown.verdict(its.asks.of(ASKED).rules[0], NOW)  # type: ignore[union-attr]
+                self.assertIsNotNone(found.certificate, (count, reject))
+        more = issue(authority=True, title="one more", by=chain[0])
+        its = store(Asks({}, Ask((rule(depth=0),)), now=lambda: NOW))
+        met = shake_hands(its, ASKED, client(by=more), more, *chain)
+        assert met.shown is not None
+        found = met.shown.verdict(its.asks.of(ASKED).rules[0], NOW)  # type: ignore[union-attr]
+        self.assertEqual(found.word, why.CERTIFICATE_UNTRUSTED)
+
     def test_the_issuers_are_named(self) -> None:
         """A browser is told whose certificates are wanted, and so offers no others."""
         met = shake_hands(store(some()), ASKED, ann())

@@ -22,6 +22,7 @@ from tests.support.clients import (
     between,
     client,
     others,
+    people,
     revoking,
     upn,
 )
@@ -318,6 +319,29 @@ class LivingTests(CertificateCase):
         got = rig.ask(conn, request())
         self.assertEqual((got.status, got.field(b"connection")), (421, b"close"))
         self.assertEqual(self.got(rig, ann()).status, 200)
+
+    def test_contexts_go_on(self) -> None:
+        """A reload that changes nothing of it makes no new contexts, and keeps what was found."""
+        rig = AskingRig(public())
+        store = rig.front.built.store
+        conn = rig.meet(APP, ann())
+        self.assertEqual(rig.ask(conn, request()).status, 200)
+        rig.reload(public(timeout=7.0))
+        self.assertIs(rig.front.built.store, store)
+        self.assertEqual(rig.ask(conn, request()).status, 200)
+        for more in (
+            {"downstream_mtls": None},
+            {"downstream_mtls": mtls(enforcement="reject_connection")},
+            {"downstream_mtls": mtls(max_verify_depth=2)},
+            {"downstream_mtls": mtls(ca=others().pem)},
+        ):
+            rig.reload(public(), **more)
+            self.assertIsNot(rig.front.built.store, store, more)
+            store = rig.front.built.store
+        rig.reload(
+            public(tls_downstream_client_ca=people().pem), downstream_mtls=mtls(ca=others().pem)
+        )
+        self.assertIsNot(rig.front.built.store, store)
 
     def test_the_warning(self) -> None:
         """A list that is out of date is said loudly, and shuts out its issuer's people."""

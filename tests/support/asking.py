@@ -46,8 +46,7 @@ class AskingRig(Rig):
         store = self.front.built.store
         assert store is not None
         met = shake_hands(store, name, showing, *chain, version=version)
-        client = self.connect_with(secure=True, shown=met.shown)
-        return client
+        return self.connect_with(secure=True, shown=met.shown)
 
     def connect_with(self, **facts: Any) -> MemoryClient:
         """Open a connection whose transport knows these."""
