@@ -65,8 +65,10 @@ def presented(exchange: Exchange, wanted: Wanted | None, now: float) -> ClientCe
             else, is asked for.
         NoClientCertificate: there is none, or it does not count.
     """
+    if wanted is None:
+        return None
     certificate, reasons = refusal(wanted, exchange.shown, now)
-    if wanted is None or not reasons:
+    if not reasons:
         return certificate
     exchange.decision, exchange.reasons = "deny", reasons
     shown = exchange.shown
