@@ -24,7 +24,6 @@ from datetime import UTC, datetime
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from OpenSSL import SSL, crypto
@@ -124,7 +123,7 @@ class ClientRule:
             if isinstance(chain, str):
                 return Verdict(None, chain, now + REFUSED_SECONDS)
             return self._judged(chain, now)
-        except (ValueError, TypeError, crypto.Error, UnsupportedAlgorithm):
+        except Exception:  # noqa: BLE001  # strangers write these; what cannot be read is none
             return Verdict(None, why.CERTIFICATE_MALFORMED, now + REFUSED_SECONDS)
 
     def _chain(
@@ -323,7 +322,7 @@ def _taken(connection: SSL.Connection, one: crypto.X509, _: int, depth: int, ok:
     others = [seen[at] for at in sorted(seen) if at]
     verdicts = [rule.verify(one, others, now) for rule in ask.rules]
     good = any(verdict.certificate is not None for verdict in verdicts)
-    connection.admitted = good  # type: ignore[attr-defined]
+    connection.admitted, connection.seen = good, None  # type: ignore[attr-defined]
     connection.turned_away = "" if good else verdicts[0].word  # type: ignore[attr-defined]
     return good
 
@@ -357,7 +356,7 @@ class Shown:
             return ""
         try:
             return self.leaf.to_cryptography().subject.rfc4514_string()
-        except ValueError:
+        except Exception:  # noqa: BLE001  # as above
             return ""
 
 

@@ -110,6 +110,14 @@ class VerdictTests(SynchronousTestCase):
         # Trusting an intermediate is not to trust its root.
         self.assertEqual(self.says(rule(between()), ann()).word, why.CERTIFICATE_UNTRUSTED)
 
+    def test_what_cannot_be_read(self) -> None:
+        """Extensions that no reader knows what to make of make it no certificate, and no crash."""
+        names = x509.SubjectAlternativeName.oid
+        for octets in (b"\x30\x02\xa3\x00", b"\x30\x02\xa5\x00", b"\x30\x05\x82", b"", b"\x05\x00"):
+            one = client(more=(x509.UnrecognizedExtension(names, octets),))
+            self.assertIsNone(self.says(rule(), one).certificate, octets)
+            self.assertEqual(Shown(None, x509_of(one)).title, "CN=ann")
+
     def test_no_usage_is_any(self) -> None:
         """A certificate that says nothing of its use may be used."""
         self.assertIsNotNone(self.says(rule(), client(usages=())).certificate)

@@ -61,6 +61,7 @@ def client(
     end: datetime = END,
     key: Key | None = None,
     hashed: Any = None,
+    more: Sequence[x509.ExtensionType] = (),
 ) -> Issued:
     """Return a client's certificate; ``usages`` may be empty."""
     by = people() if by is None else by
@@ -79,6 +80,8 @@ def client(
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    for extension in more:
+        builder = builder.add_extension(extension, critical=False)
     return Issued(builder.sign(by.key, hashed or hashes.SHA256()), key)
 
 
