@@ -12,8 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.access import decision as why
 from pomeriumd.access.client_certificate import facts
+from pomeriumd.access.decision import Deny
+from pomeriumd.access.verdict import CLIENT_CERTIFICATE, SESSION
 from pomeriumd.settings.model import RouteSettings
-from tests.support.asking import AskingRig, mtls
+from tests.support.asking import ANSWER, AskingRig, mtls
 from tests.support.certificates import Issued, days, issue
 from tests.support.clients import (
     MAIL,
@@ -26,7 +28,8 @@ from tests.support.clients import (
     revoking,
     upn,
 )
-from tests.support.rig import NAVIGATION, NOW, Got, request
+from tests.support.elsewhere import YES, ElsewhereRig
+from tests.support.rig import NAVIGATION, NOW, Got, parse, request
 from tests.support.settings import route
 
 APP = b"app.example.com"
@@ -198,6 +201,36 @@ class ListedTests(CertificateCase):
         self.assertEqual(rig.ask(rig.meet(APP, ann()), request(b"/")).status, 401)
         self.assertEqual(rig.ask(rig.meet(APP, client()), request(b"/", cookie)).status, 403)
         self.assertEqual(rig.ask(rig.meet(APP), request(b"/", cookie)).status, 495)
+
+
+class AskingElsewhere(AskingRig, ElsewhereRig):
+    """The same, with decisions made by an authorize elsewhere."""
+
+
+class ElsewhereTests(CertificateCase):
+    """Authorize elsewhere is told the certificate that was verified here, and no other."""
+
+    def test_the_question(self) -> None:
+        """Each certificate is asked about once; one that does not count is not asked about."""
+        its, other = facts(ann().certificate), client(title="bob")
+        rig = AskingElsewhere(
+            route(allow_any_authenticated_user=True, allowed_client_certificates=(its.fingerprint,))
+        )
+        asked = request(b"/", (b"cookie", rig.cookie()))
+        depends = frozenset({SESSION, CLIENT_CERTIFICATE})
+        for one, decision in ((ann(), YES), (other, Deny((why.CERTIFICATE_UNAUTHORIZED,)))):
+            conn = rig.meet(APP, one)
+            conn.sends(asked)
+            told = rig.elsewhere.last.question.attributes
+            self.assertEqual(dict(told), {CLIENT_CERTIFICATE: facts(one.certificate).attribute})
+            rig.elsewhere.last.gives(decision=decision, depends_on=depends)
+            if decision is YES:
+                rig.upstreams.last.sends(ANSWER)
+            self.assertEqual(parse(conn.got()).status, 200 if decision is YES else 403)
+        self.assertEqual(rig.ask(rig.meet(APP, ann()), asked).status, 200)
+        self.assertEqual(rig.ask(rig.meet(APP, other), asked).status, 403)
+        self.assertEqual(rig.ask(rig.meet(APP, client(by=others())), asked).status, 495)
+        self.assertEqual(len(rig.elsewhere.asked), 2)
 
 
 class FactsTests(CertificateCase):
