@@ -75,7 +75,6 @@ ROUTE_UNKNOWN = "route-unknown"
 UNDECIDED = "undecided"
 """Ours: nobody could say whether it may go on."""
 
-CERTIFICATE_OK = "client-certificate-ok"
 CERTIFICATE_REQUIRED = "client-certificate-required"
 CERTIFICATE_UNAUTHORIZED = "client-certificate-unauthorized"
 CERTIFICATE_INVALID = "invalid-client-certificate"
@@ -123,7 +122,6 @@ PLAIN: Mapping[str, str] = MappingProxyType(
             " may open it does not know it."
         ),
         UNDECIDED: "It could not be decided whether you may open this page.",
-        CERTIFICATE_OK: "Your certificate is on the list for this page.",
         CERTIFICATE_REQUIRED: "No certificate was shown. This page asks for one.",
         CERTIFICATE_UNAUTHORIZED: "Your certificate is not on the list for this page.",
         CERTIFICATE_INVALID: "The certificate that was shown does not count here.",
