@@ -16,6 +16,7 @@ Every error of ours, by what the catcher does with it.
     │   ├── NoRoute             404
     │   ├── Unauthenticated     401  a session is needed and this is no navigation
     │   ├── Denied              403  the policy said no; carries its reasons
+    │   ├── NoClientCertificate 495  the client showed no certificate that counts here
     │   ├── StreamEnded         403  an exchange that lasts was decided again, and denied
     │   └── LoginFailed         400  one named check of the sign-in failed
     ├── UpstreamError           the upstream's doing
@@ -63,6 +64,8 @@ class PomeriumError(Exception):
     told_apart: ClassVar[bool] = False
     """Whoever finds it writes it to the log, seldom enough: a request that fails with it has its
     line in the access log alone."""
+    ends_connection: ClassVar[bool] = False
+    """Another connection may do better: this one closes after the answer."""
     remedy: str = ""
 
 
@@ -125,6 +128,7 @@ class Misdirected(ClientError):
 
     status: ClassVar[int] = 421
     public: ClassVar[str] = "This connection cannot be used for this address. Try again."
+    ends_connection: ClassVar[bool] = True
 
 
 class NotSupported(ClientError):
@@ -170,6 +174,26 @@ class Denied(ClientError):
     def __init__(self, text: str, reasons: Sequence[str] = ()) -> None:
         super().__init__(text)
         self.reasons = tuple(reasons)
+
+
+class NoClientCertificate(ClientError):
+    """
+    The client showed no certificate, or none that counts here.
+
+    Args:
+        text: for the log.
+        reasons: what is wrong with it, in words a user can read.
+        title: whose certificate it was, as it says itself; "" if there was none.
+    """
+
+    status: ClassVar[int] = 495
+    public: ClassVar[str] = "This page is for devices with a certificate."
+    ends_connection: ClassVar[bool] = True
+
+    def __init__(self, text: str, reasons: Sequence[str] = (), title: str = "") -> None:
+        super().__init__(text)
+        self.reasons = tuple(reasons)
+        self.title = title
 
 
 class StreamEnded(ClientError):

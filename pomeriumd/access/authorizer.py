@@ -12,6 +12,7 @@ from typing import Protocol
 
 import attrs
 
+from pomeriumd.access.client_certificate import ClientCertificate
 from pomeriumd.access.decision import Decision
 from pomeriumd.access.routes import Route
 from pomeriumd.access.verdict import Given, Question
@@ -21,13 +22,16 @@ from pomeriumd.session.known import Known
 class Authorizer(Protocol):
     """Who decides: the compiled policies in this process, or a service elsewhere."""
 
-    def decide(self, route: Route, known: Known | None) -> Decision | Awaitable[Decision]:
+    def decide(
+        self, route: Route, known: Known | None, certificate: ClientCertificate | None = None
+    ) -> Decision | Awaitable[Decision]:
         """
         Decide one request.
 
         Args:
             route: the route that the request was matched to.
             known: a session that is verified and fresh enough to count; None for nobody.
+            certificate: of the client, verified as the route asks; None for none.
 
         Returns:
             The decision, or something to await when it has to be fetched; that raises
@@ -67,9 +71,14 @@ class Remote(Protocol):
 class LocalAuthorizer:
     """Asks the route's own policy, at once."""
 
-    def decide(self, route: Route, known: Known | None) -> Decision:
+    def decide(
+        self, route: Route, known: Known | None, certificate: ClientCertificate | None = None
+    ) -> Decision:
         """Return what the route's policy says."""
-        return route.policy.decide(None if known is None else known.session.identity)
+        identity = None if known is None else known.session.identity
+        if certificate is None:
+            return route.policy.decide(identity)
+        return route.policy.decide(identity, certificate.attribute)
 
     @property
     def heard(self) -> bool:

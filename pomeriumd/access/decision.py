@@ -75,6 +75,23 @@ ROUTE_UNKNOWN = "route-unknown"
 UNDECIDED = "undecided"
 """Ours: nobody could say whether it may go on."""
 
+CERTIFICATE_REQUIRED = "client-certificate-required"
+CERTIFICATE_UNAUTHORIZED = "client-certificate-unauthorized"
+CERTIFICATE_INVALID = "invalid-client-certificate"
+"""From the proxy; one of those that follow says why."""
+CERTIFICATE_UNTRUSTED = "client-certificate-untrusted"
+"""Ours, as those that follow: nobody who is trusted issued it, or what leads there is missing."""
+CERTIFICATE_EXPIRED = "client-certificate-expired"
+CERTIFICATE_NOT_YET = "client-certificate-not-yet-valid"
+CERTIFICATE_REVOKED = "client-certificate-revoked"
+CERTIFICATE_LIST = "client-certificate-list-stale"
+"""The issuer's list of revoked certificates is out of date, or is not its own."""
+CERTIFICATE_NOT_FOR_CLIENTS = "client-certificate-not-for-clients"
+CERTIFICATE_TOO_DEEP = "client-certificate-too-deep"
+CERTIFICATE_NAME = "client-certificate-name-mismatch"
+CERTIFICATE_WEAK = "client-certificate-weak"
+CERTIFICATE_MALFORMED = "client-certificate-malformed"
+
 PLAIN: Mapping[str, str] = MappingProxyType(
     {
         ACCEPT: "This page is open to everyone.",
@@ -105,6 +122,25 @@ PLAIN: Mapping[str, str] = MappingProxyType(
             " may open it does not know it."
         ),
         UNDECIDED: "It could not be decided whether you may open this page.",
+        CERTIFICATE_REQUIRED: "No certificate was shown. This page asks for one.",
+        CERTIFICATE_UNAUTHORIZED: "Your certificate is not on the list for this page.",
+        CERTIFICATE_INVALID: "The certificate that was shown does not count here.",
+        CERTIFICATE_UNTRUSTED: (
+            "It was not issued by anybody who is trusted here, or certificates that lead there "
+            "were not sent with it."
+        ),
+        CERTIFICATE_EXPIRED: "It has expired. Have a new one issued.",
+        CERTIFICATE_NOT_YET: "It is not valid yet. Check the clock of your device.",
+        CERTIFICATE_REVOKED: "It has been revoked. Have a new one issued.",
+        CERTIFICATE_LIST: (
+            "It cannot be known whether it has been revoked: the list is out of date. That is for "
+            "whoever runs this site to repair."
+        ),
+        CERTIFICATE_NOT_FOR_CLIENTS: "It is not meant for signing in: it is for servers, say.",
+        CERTIFICATE_TOO_DEEP: "Too many issuers stand between it and those who are trusted here.",
+        CERTIFICATE_NAME: "It is not for a person or device that this page is for.",
+        CERTIFICATE_WEAK: "Its key or its signature is too weak. Have a new one issued.",
+        CERTIFICATE_MALFORMED: "It cannot be read.",
     }
 )
 """A sentence that a user can read, for each word."""

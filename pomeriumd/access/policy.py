@@ -2,7 +2,8 @@
 Who may use a route: its rules, compiled once, decided in less than a microsecond.
 
 Rules are alternatives: whoever meets one is let in, whoever meets none is not, and a
-route without rules admits nobody. Nothing here knows hosts, paths or sessions.
+route without rules admits nobody. A list of client certificates is a condition besides them.
+Nothing here knows hosts, paths or sessions.
 
 What is compared, and how:
 
@@ -26,18 +27,21 @@ import attrs
 
 from pomeriumd.access import decision as why
 from pomeriumd.access.decision import Allow, Decision, Deny, SignIn
-from pomeriumd.access.verdict import SESSION
+from pomeriumd.access.verdict import CLIENT_CERTIFICATE, SESSION
 from pomeriumd.session.session import Identity
 from pomeriumd.settings.model import RouteSettings
 
 EVERYONE: frozenset[str] = frozenset()
 ONE_PERSON = frozenset({SESSION})
+ONE_CERTIFICATE = frozenset({CLIENT_CERTIFICATE})
 
 PUBLIC = Allow((why.ACCEPT,))
 ANY_USER = Allow((why.USER_OK,))
 LISTED_EMAIL = Allow((why.EMAIL_OK,))
 LISTED_DOMAIN = Allow((why.DOMAIN_OK,))
 LISTED_GROUP = Allow((why.GROUPS_OK,))
+NO_CERTIFICATE = Deny((why.CERTIFICATE_REQUIRED,))
+OTHER_CERTIFICATE = Deny((why.CERTIFICATE_UNAUTHORIZED,))
 NOBODY = SignIn((why.USER_UNAUTHENTICATED,))
 # Not a denial: once the operator has changed the provider, every session of the old one
 # has to begin again, and its owner can do that.
@@ -81,6 +85,8 @@ class Policy:
     """None empty."""
     groups: frozenset[str] = frozenset()
     """None empty."""
+    certificates: frozenset[str] = frozenset()
+    """Hashes of the only client certificates that get on, whatever else is met; none for all."""
     _deny: Deny = attrs.field(init=False, repr=False, eq=False)
     _deny_without_email: Deny = attrs.field(init=False, repr=False, eq=False)
 
@@ -102,19 +108,24 @@ class Policy:
     @property
     def depends_on(self) -> frozenset[str]:
         """Return what its decisions depend on, as ``Verdict.depends_on`` has it."""
-        return EVERYONE if self.public else ONE_PERSON
+        who = EVERYONE if self.public else ONE_PERSON
+        return who | ONE_CERTIFICATE if self.certificates else who
 
-    def decide(self, identity: Identity | None) -> Decision:
+    def decide(self, identity: Identity | None, certificate: str = "") -> Decision:
         """
         Say whether this person may use the route.
 
         Args:
             identity: who asks, as the provider vouched for them; None for nobody.
+            certificate: of the client, as ``CLIENT_CERTIFICATE`` has it; "" for none.
 
         Returns:
             Allow with the first criterion met (e-mail, domain, groups, subject), Deny
             with all that were tried, or SignIn when nobody who counts here asks.
         """
+        # Before anybody is sent to sign in: that would not change it.
+        if self.certificates and self.certificates.isdisjoint(certificate.split(" ")):
+            return OTHER_CERTIFICATE if certificate else NO_CERTIFICATE
         if self.public:
             return PUBLIC
         if identity is None:
@@ -159,6 +170,7 @@ def compile_policy(route: RouteSettings, issuer: str | None = None) -> Policy:
         ),
         subjects=frozenset(user for user in _filled(route.allowed_users) if "@" not in user),
         groups=frozenset(_filled(route.allowed_groups)),
+        certificates=frozenset(route.allowed_client_certificates),
     )
 
 

@@ -17,6 +17,10 @@ from pomeriumd.access.decision import Decision
 SESSION = "session"
 """What a policy that asks who somebody is depends on; the others are names of attributes."""
 
+CLIENT_CERTIFICATE = "client_certificate"
+"""The attribute with the hashes of the client's certificate, see ``ClientCertificate.attribute``;
+it is there only if the proxy has verified that certificate as the route asks."""
+
 NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 

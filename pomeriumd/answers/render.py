@@ -24,6 +24,7 @@ from pomeriumd.errors import (
     LoginFailed,
     MethodNotAllowed,
     Misdirected,
+    NoClientCertificate,
     NoRoute,
     NotSupported,
     PomeriumError,
@@ -115,6 +116,15 @@ WORDING: dict[type[PomeriumError], Wording] = {
             "If you have another account, sign out and use that one.",
             _ASK,
         ),
+    ),
+    NoClientCertificate: Wording(
+        "No valid client certificate",
+        (
+            "Close all windows of your browser, then open the page again: only then it asks anew.",
+            "Choose another certificate, or have one installed that was issued for this site.",
+            _REPORT,
+        ),
+        again=True,
     ),
     StreamEnded: Wording("Connection ended", ("Open the page again.", _ASK)),
     LoginFailed: Wording("Sign-in failed", (_REPORT,)),
@@ -217,6 +227,10 @@ def render(error: BaseException) -> Shown:
         case Denied():
             reasons = tuple(short(reason) for reason in ours.reasons[:REASONS])
             return attrs.evolve(shown, denied=True, reasons=reasons)
+        case NoClientCertificate():
+            reasons = tuple(short(reason) for reason in ours.reasons[:REASONS])
+            title = f"The certificate that was shown: {short(ours.title)}" if ours.title else None
+            return attrs.evolve(shown, reasons=reasons, explain=title)
         case LoginFailed():
             explain = short(ours.explain, EXPLANATION_LIMIT)
             return attrs.evolve(shown, check=short(ours.check), explain=explain)

@@ -7,7 +7,8 @@ authenticate issued it, and an identity only if the cluster's own provider vouch
 The same e-mail address from another issuer is another person.
 
 Nothing that a proxy says about somebody is believed: it hands over the session token, which
-is verified here, for the route's own host.
+is verified here, for the route's own host. The one exception is the client's certificate, which
+only the proxy sees: its hashes are taken as the proxy tells them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pomeriumd.access import decision as why
 from pomeriumd.access.decision import Decision, Deny, SignIn
 from pomeriumd.access.policy import Policy
 from pomeriumd.access.routes import Route
-from pomeriumd.access.verdict import Question, Verdict
+from pomeriumd.access.verdict import CLIENT_CERTIFICATE, Question, Verdict
 from pomeriumd.crypto.keys import KeyRing
 from pomeriumd.errors import BadToken, Problem, SettingsError
 from pomeriumd.pieces import Pieces, finish
@@ -83,6 +84,8 @@ class _Rules:
                 sorted(policy.domains),
                 sorted(policy.subjects),
                 sorted(policy.groups),
+                # Left out where there are none, as before there were any.
+                *([sorted(policy.certificates)] if policy.certificates else []),
             ]
         ).encode("ascii")
 
@@ -144,16 +147,18 @@ class Policies:
         if rules is None:
             return self._verdict(UNKNOWN, 0.0)
         policy = rules.policy
+        # Who is at the other end of the TLS connection only the proxy can know.
+        shown = question.attributes.get(CLIENT_CERTIFICATE, "")
         if policy.public or not question.token:
-            return self._verdict(policy.decide(None), HOLDS, policy)
+            return self._verdict(policy.decide(None, shown), HOLDS, policy)
         session = self._session(rules, question.token, now)
         if session is None:
             # Nobody, and for this once: it may be that a secret has not come here yet.
-            return self._verdict(policy.decide(None), 0.0, policy)
+            return self._verdict(policy.decide(None, shown), 0.0, policy)
         # The proxy knows when it was used last. It asks because it is used now.
         match standing(session, now, self._limits, in_use=True):
             case Standing.FRESH | Standing.RECHECK:
-                decided = policy.decide(session.identity)
+                decided = policy.decide(session.identity, shown)
                 return self._verdict(decided, self._left(session, now), policy)
             case Standing.STALE:
                 return self._verdict(UNCONFIRMED, 0.0, policy)

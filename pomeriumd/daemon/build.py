@@ -22,6 +22,7 @@ from pomeriumd.authorize.policies import Policies
 from pomeriumd.crypto.keys import KeyRing, Purpose, SharedKeys, ring
 from pomeriumd.crypto.signing import SigningKey
 from pomeriumd.daemon.authorize_client import asked
+from pomeriumd.daemon.build_clients import Clients, clients_of
 from pomeriumd.daemon.build_headers import building_headers
 from pomeriumd.daemon.build_login import Login, login
 from pomeriumd.daemon.build_policies import building_policies, own_issuer
@@ -31,6 +32,7 @@ from pomeriumd.daemon.roots import roots_of
 from pomeriumd.daemon.world import World
 from pomeriumd.errors import NoRoute, Problem, SettingsError
 from pomeriumd.http.limits import Limits
+from pomeriumd.net.client_certificates import Asks
 from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.server import Times
@@ -64,6 +66,8 @@ class Built:
     """What is answered at ``http_redirect_addr``, if anything listens there."""
     store: CertificateStore | None
     """None is without TLS."""
+    clients: Clients = attrs.field(repr=False)
+    """What is wanted of clients' certificates."""
     times: Times
     endpoints: Mapping[Peer, IStreamClientEndpoint] = attrs.field(repr=False)
     """Of all its peers."""
@@ -102,7 +106,9 @@ def building(
     shape = _shape(settings)
     session_limits = _limits(settings)
     yield
-    store = yield from _store(settings, world, before)
+    clients = clients_of(settings, world.now, None if before is None else before.clients)
+    yield
+    store = yield from _store(settings, world, clients.asks, before)
     headers = yield from building_headers(settings, store)
     made = yield from building_ways(
         settings,
@@ -110,6 +116,7 @@ def building(
         world.connector,
         headers,
         {} if before is None else before.endpoints,
+        clients,
     )
     routes = yield from RouteTable.building(tuple(made.ways))
     pages = Pages()
@@ -176,6 +183,7 @@ def building(
             settings, generation.own, trusted, generation.replies, _challenges(settings)
         ),
         store=store,
+        clients=clients,
         times=times(settings),
         endpoints=made.endpoints,
         login=signing_in,
@@ -251,7 +259,7 @@ async def _no_authenticate(_: Call) -> Answer:
 
 
 def _store(
-    settings: Settings, world: World, before: Built | None
+    settings: Settings, world: World, asks: Asks, before: Built | None
 ) -> Pieces[CertificateStore | None]:
     if not settings.https:
         return None
@@ -259,10 +267,9 @@ def _store(
     if settings.autocert and not pairs:
         pairs = (placeholder(wanted_names(settings), world.now()),)
     served = None if before is None else before.store
-    terms = Terms(
-        staples=world.staples,
-        validations=_challenges(settings),
-    )
+    # With other terms no ticket goes on: who was asked for no certificate must not resume where
+    # one is wanted.
+    terms = Terms(asks=asks, staples=world.staples, validations=_challenges(settings))
     return (yield from CertificateStore.building(pairs, world.now(), terms, before=served))
 
 

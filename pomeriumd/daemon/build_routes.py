@@ -8,6 +8,7 @@ import attrs
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from pomeriumd.access.routes import Route
+from pomeriumd.daemon.build_clients import Clients
 from pomeriumd.net.peer import Peer, TLSPolicy
 from pomeriumd.net.upstreams import Connector
 from pomeriumd.pieces import Pieces
@@ -56,6 +57,7 @@ def building_ways(
     connector: Connector,
     headers: ResponseHeaders,
     reached: Mapping[Peer, IStreamClientEndpoint],
+    clients: Clients | None = None,
 ) -> Pieces[Ways]:
     """
     Build the ways of all routes that this process serves.
@@ -66,6 +68,7 @@ def building_ways(
         connector: makes the endpoints that reach upstreams.
         headers: that answers carry.
         reached: the endpoints there are: what has not changed is taken over.
+        clients: says what each route wants of clients' certificates.
 
     Raises:
         SettingsError: an upstream cannot be reached as the settings say, with its place.
@@ -92,6 +95,7 @@ def building_ways(
                 settings.cookie_name,
                 headers.drops(route.from_.host),
             ),
+            client=None if clients is None else clients.wanted(route, settings.asked_at(route)),
             peer=there,
             endpoint=endpoint,
             timeout=timeout or forever,

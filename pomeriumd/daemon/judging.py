@@ -109,7 +109,7 @@ class Judging:
                 self._unanswered(stream, claimed)
             else:
                 authorizer = self._here.authorizer
-                decision = authorizer.decide(claimed.route, claimed.known)
+                decision = authorizer.decide(claimed.route, claimed.known, claimed.certificate)
                 if isinstance(decision, DECIDED):
                     self._decided(stream, claimed, decision, certain=authorizer.heard)
                 else:

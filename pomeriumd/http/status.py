@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-_OURS = {421: "Misdirected Request", 499: "Client Closed Request"}
+_OURS = {421: "Misdirected Request", 495: "SSL Certificate Error", 499: "Client Closed Request"}
 
 STATUS_LINES: dict[int, bytes] = {
     code: f"HTTP/1.1 {code} ".encode("ascii") for code in range(100, 1000)

@@ -9,8 +9,7 @@ it is made.
 
 Sessions resume by ticket within one process. The ticket keys are the base context's, so a
 session resumes at every name of the store, also after a certificate has changed. Where a host
-asks for client certificates, that must not be: a session from another host would resume past
-its rule; the terms then say ``resumes=False``.
+asks for client certificates none does: a session from another host would resume past its rule.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from twisted.logger import Logger
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.net.pem import read_pair, use
 from pomeriumd.net.terms import (
-    SPOKEN,
     USUAL,
     VALIDATION,
     NoCommonProtocol,
@@ -88,13 +86,10 @@ class CertificateStore:
 
     @classmethod
     def of(
-        cls,
-        pairs: Sequence[CertificatePair],
-        now: float,
-        protocols: Sequence[bytes] = SPOKEN,
+        cls, pairs: Sequence[CertificatePair], now: float, terms: Terms = USUAL
     ) -> CertificateStore:
         """Return the store of these certificates; as ``building`` says."""
-        return finish(cls.building(pairs, now, Terms(protocols=tuple(protocols))))
+        return finish(cls.building(pairs, now, terms))
 
     @classmethod
     def building(
@@ -209,6 +204,7 @@ def _named(connection: SSL.Connection) -> None:
     except ValueError as error:
         # The base context has no certificate: there will be no handshake.
         _log.error("{place}: {why}", place=shown.pair.place, why=str(error))
+    store.terms.asks.ask(connection)
 
 
 def _provisional(shown: Shown) -> bool:

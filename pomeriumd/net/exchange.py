@@ -23,6 +23,7 @@ from pomeriumd.http.notes import Notes
 
 if TYPE_CHECKING:
     from pomeriumd.access.routes import Route
+    from pomeriumd.net.client_certificates import Shown as ClientShown
     from pomeriumd.session.known import Known
 
 
@@ -121,6 +122,8 @@ class Exchange:
     upstream = 0.0
     """Seconds from the request's head going out to the answer's head coming in."""
     error = ""
+    shown: ClientShown | None = None
+    """What the client's connection showed of itself, if it was asked for a certificate."""
     again = 0.0
     """Seconds of the clock when it was decided again last, if it lasts."""
     waits: Deferred[Any] | None = None
@@ -273,11 +276,12 @@ class Exchange:
         self.status = response.status
         return self._stream.switch(response)
 
-    def reply(self, answer: Answer) -> None:
-        """Give a whole answer of our own. The exchange is over."""
+    def reply(self, answer: Answer, *, close: bool = False) -> None:
+        """Give a whole answer of our own, and close after it if asked. The exchange is over."""
         # A body that was not read would be taken for the next request.
         self.respond(
-            Response(answer.status, list(answer.fields), len(answer.body)), close=not self.ended
+            Response(answer.status, list(answer.fields), len(answer.body)),
+            close=close or not self.ended,
         )
         self.send(answer.body)
         self.finish()

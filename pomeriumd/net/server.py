@@ -26,6 +26,7 @@ from pomeriumd.http.limits import Limits
 from pomeriumd.http.notes import Notes
 from pomeriumd.http.request_heads import RequestHeads
 from pomeriumd.http.server1 import Server1
+from pomeriumd.net.client_certificates import Shown
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.exchange import Exchange
 from pomeriumd.net.pauses import PIPELINED, UNHEARD, UPSTREAM, Pauses
@@ -121,6 +122,7 @@ class ServerConnection(Protocol):
         self._closing = False
         self._client = ""
         self._secure = False
+        self._shown: Shown | None = None
         self.due = math.inf
 
     @property
@@ -135,6 +137,7 @@ class ServerConnection(Protocol):
         peer = self.transport.getPeer()
         self._client = str(getattr(peer, "host", ""))
         self._secure = bool(getattr(self.transport, "secure", False))
+        self._shown = getattr(self.transport, "shown", None)
         # For as long as the connection lives: the transport then tells when its
         # buffer is full and when it has drained.
         self.transport.registerProducer(self, streaming=True)
@@ -243,6 +246,8 @@ class ServerConnection(Protocol):
             serving.ended,
             request.length == 0,
         )
+        if self._shown is not None:
+            exchange.shown = self._shown
         serving.serve(exchange)
 
     def _next(self) -> list[Request | Data | End]:

@@ -15,6 +15,7 @@ import attrs
 from cryptography import x509
 from OpenSSL import SSL
 
+from pomeriumd.net.client_certificates import NOBODY_ASKED, Asks
 from pomeriumd.net.pem import Key
 from pomeriumd.net.staples import Staples
 
@@ -55,10 +56,10 @@ class Terms:
 
     protocols: tuple[bytes, ...] = SPOKEN
     """That ALPN may choose, the best first."""
-    resumes: bool = True
-    """A session from any host of the store may go on at any other."""
+    asks: Asks = NOBODY_ASKED
+    """What clients are asked for; by identity, as what follows."""
     staples: Staples | None = None
-    """What is shown with certificates that name a responder; by identity."""
+    """What is shown with certificates that name a responder."""
     validations: Validations | None = None
     """None where no names are proved to an authority."""
 
@@ -80,8 +81,6 @@ def server_context(terms: Terms, named: Named) -> SSL.Context:
     context.set_options(
         SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
     )
-    if not terms.resumes:
-        context.set_options(SSL.OP_NO_TICKET)
     # An idle connection gives back some 34 KB.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_cipher_list(CIPHERS)
@@ -89,6 +88,7 @@ def server_context(terms: Terms, named: Named) -> SSL.Context:
     context.set_session_id(SESSION_ID)
     # Tickets alone: what a client keeps needs no memory here.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    terms.asks.prepare(context)
     protocols, validations = terms.protocols, terms.validations
 
     def select(connection: SSL.Connection, offered: list[bytes]) -> bytes:

@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IReactorFDSet
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pomeriumd.net.client_certificates import Asked, Unproved, shown
 from pomeriumd.net.contexts import VALIDATION, NoCommonProtocol
 from pomeriumd.net.transport import FLUSH_SECONDS, Accepted, Listener, SocketAddress
 
@@ -76,7 +77,7 @@ class TLSListener(Listener, Shape):
         """Learn that a handshake failed."""
 
 
-class Connection(SSL.Connection):
+class Connection(Asked):
     """
     pyOpenSSL's connection, without what its two calls for each request do in vain.
 
@@ -154,6 +155,7 @@ class TLSServer(Accepted):
     def _shake(self) -> ConnectionLost | ConnectionDone | None:
         try:
             self._tls.do_handshake()
+            self.shown = shown(self._tls)
         except SSL.WantReadError:
             self.stopWriting()
             self.startReading()
@@ -162,7 +164,7 @@ class TLSServer(Accepted):
             self.stopReading()
             self.startWriting()
             return None
-        except (SSL.Error, NoCommonProtocol) as error:
+        except (SSL.Error, NoCommonProtocol, Unproved) as error:
             return self._refuse(error)
         return self._shaken()
 
@@ -189,7 +191,15 @@ class TLSServer(Accepted):
 
     def _refuse(self, error: Exception) -> ConnectionLost | ConnectionDone | None:
         why = _reason(error)
-        self._count(why)
+        if self._tls.turned_away:
+            self.listener.not_shaken()
+            self._log.info(
+                "turned away {client}: {why} (reject_connection)",
+                client=self.hostname,
+                why=self._tls.turned_away,
+            )
+        else:
+            self._count(why)
         if why != PLAIN_HTTP:
             return main.CONNECTION_LOST
         try:

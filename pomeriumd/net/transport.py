@@ -32,6 +32,7 @@ from twisted.internet.interfaces import IProducer, IProtocolFactory, IReactorFDS
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
+from pomeriumd.net.client_certificates import Shown
 from pomeriumd.net.deadlines import Deadlines
 from pomeriumd.net.turn_end import TurnEnd
 
@@ -267,6 +268,8 @@ class Accepted(Unqueued, tcp.Server):
     server_name: bytes | None = None
     """The name that the client asked for (SNI), canonical like ``Request.host``."""
     negotiatedProtocol: bytes | None = None
+    shown: Shown | None = None
+    """What the client showed of itself, if it was asked for a certificate."""
     due = math.inf
     _lingering = False
     _read_ended = False

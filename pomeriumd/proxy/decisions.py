@@ -2,7 +2,8 @@
 Decisions that are asked for elsewhere, and kept for as long as they hold.
 
 One question costs several times what a whole request does, so an answer is kept by what it
-depends on: the route, and the session's token unless everybody is answered alike. It lives
+depends on: the route, the session's token unless everybody is answered alike, and the client's
+certificate where the policy asks for it. It lives
 until the first of these:
 
 - its ``valid_for`` is over, or its session;
@@ -24,7 +25,7 @@ Source: design, section 6.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import attrs
@@ -34,9 +35,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pomeriumd.access.authorizer import Remote
+from pomeriumd.access.client_certificate import ClientCertificate
 from pomeriumd.access.decision import Decision
 from pomeriumd.access.routes import Route
-from pomeriumd.access.verdict import SESSION, Given, Question
+from pomeriumd.access.verdict import CLIENT_CERTIFICATE, NO_ATTRIBUTES, SESSION, Given, Question
 from pomeriumd.errors import Undecided
 from pomeriumd.session.known import Known
 
@@ -44,7 +46,8 @@ KEPT = 10_000
 """Decisions kept by one process, those that were used last: as many as sessions."""
 
 CARRIED = frozenset({SESSION})
-"""All that a question of ours carries besides the route. What depends on more is not kept."""
+"""What every question of ours carries besides the route; attributes come on top. What depends on
+more is not kept."""
 
 SHORTEST_PATIENCE = 6.0
 """Seconds that a stream has when no decision may be kept: one look at it may fail, and a second
@@ -53,9 +56,10 @@ one cuts it, about as soon as if it were denied."""
 TOLD_SECONDS = 60.0
 """Between two lines of the log about requests that nobody decided."""
 
-_Key = str | tuple[str, str] | object
+_Key = str | tuple[str, str] | tuple[str, str, str] | object
 """Of what is kept: the route's id if everybody is answered alike, else with the token, which is
-empty for nobody. A question that is shared with nobody has an object of its own."""
+empty for nobody, and with the client's certificate where the policy asks for it. A question that
+is shared with nobody has an object of its own."""
 
 
 @attrs.define(eq=False)
@@ -165,7 +169,9 @@ class Decisions:
         self._kept = self.memory.kept if self.max_age else OrderedDict()
         self._counts = self.memory.counts
 
-    def decide(self, route: Route, known: Known | None) -> Decision | Deferred[Decision]:
+    def decide(
+        self, route: Route, known: Known | None, certificate: ClientCertificate | None = None
+    ) -> Decision | Deferred[Decision]:
         """
         Decide one request: at once where the answer is known.
 
@@ -174,7 +180,11 @@ class Decisions:
             fails with ``Undecided`` when nobody could tell.
         """
         place: _Key = route.id
-        key = (place, "" if known is None else known.signed)
+        key: _Key = (place, "" if known is None else known.signed)
+        attributes = NO_ATTRIBUTES
+        if route.policy.certificates and certificate is not None:
+            attributes = {CLIENT_CERTIFICATE: certificate.attribute}
+            key = (*key, certificate.attribute)  # type: ignore[misc]  # a tuple, see above
         kept = self._kept
         entry = kept.get(key)
         if entry is not None:
@@ -182,13 +192,13 @@ class Decisions:
         else:
             entry = kept.get(place)
             if entry is None:
-                return self._wait(key, route, known)
+                return self._wait(key, route, known, attributes)
         now, holds = self._seconds(), self._holds(entry.replica, entry.generation)
         if holds:
             entry.held = now
         if now >= entry.until or holds is False or now >= entry.held + self.max_age:
             del kept[place]
-            return self._wait(key, route, known)
+            return self._wait(key, route, known, attributes)
         kept.move_to_end(place)
         self._counts.hits += 1
         return entry.decision
@@ -203,7 +213,9 @@ class Decisions:
         """Return ``max_age``, or a little when that is 0."""
         return max(self.max_age, SHORTEST_PATIENCE)
 
-    def _wait(self, key: _Key, route: Route, known: Known | None) -> Deferred[Decision]:
+    def _wait(
+        self, key: _Key, route: Route, known: Known | None, attributes: Mapping[str, str]
+    ) -> Deferred[Decision]:
         self._counts.misses += 1
         if not self.max_age:
             key = object()
@@ -211,7 +223,9 @@ class Decisions:
         if call is not None:
             return call.wait()
         token = "" if known is None else known.signed
-        question = Question(route=route.id, token=token, generation=self.generation)
+        question = Question(
+            route=route.id, token=token, generation=self.generation, attributes=attributes
+        )
         call = self.memory.calls[key] = _Call(question, known)
         waiter = call.wait()
         self._ask(key, call)
@@ -239,15 +253,15 @@ class Decisions:
     def _keep(self, key: _Key, call: _Call, given: Given) -> bool:
         """Keep what was decided if it may be, and say whether that is so."""
         verdict, seconds = given.verdict, given.verdict.valid_for
-        if not self.max_age or not verdict.depends_on <= CARRIED:
+        if not self.max_age or not verdict.depends_on <= CARRIED | {*call.question.attributes}:
             return False
         now, holds = self._seconds(), self._holds(given.replica, verdict.generation)
         # Its Watch says otherwise already; or not yet, and then the next question will do.
         if holds is False or (holds is None and now >= call.began + self.max_age):
             return False
-        if SESSION not in verdict.depends_on:
+        if not verdict.depends_on:
             key = call.question.route
-        elif call.known is not None:
+        elif SESSION in verdict.depends_on and call.known is not None:
             seconds = min(seconds, call.known.session.expires - self.now())
         # It was decided after the question went out, nobody here knows when: the earliest counts.
         until = call.began + seconds

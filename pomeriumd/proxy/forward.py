@@ -29,6 +29,7 @@ from pomeriumd.net.pauses import CLIENT, UPSTREAM
 from pomeriumd.net.peer import Peer
 from pomeriumd.net.upstream import UpstreamConnection
 from pomeriumd.net.upstreams import Upstreams
+from pomeriumd.proxy.client_certificates import Wanted
 from pomeriumd.proxy.outbound import Outbound
 from pomeriumd.proxy.running import run
 
@@ -46,6 +47,8 @@ class Way:
     """That reaches the peer."""
     timeout: float
     """Seconds until the head of the answer."""
+    client: Wanted | None = None
+    """What it wants of the client's certificate."""
     stall: float
     """Seconds between two pieces of the answer, or of a tunnel in either direction."""
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from pomeriumd.access.client_certificate import ClientCertificate
 from pomeriumd.access.names import VERDICTS
 from pomeriumd.errors import Problem, SettingsError
 from pomeriumd.http.cookies import without
@@ -26,6 +27,8 @@ from pomeriumd.http.fields import ENDS_HERE, FieldLines, field_lines
 from pomeriumd.http.notes import Notes
 from pomeriumd.session.cookies import is_ours
 from pomeriumd.settings.model import RouteSettings
+from pomeriumd.settings.placeholders import Part, Placeholder, parts
+from pomeriumd.settings.reads import Unfit
 
 OURS = b"x-pomerium-"
 """What names begin with that only we may set, in either direction."""
@@ -71,6 +74,8 @@ class Outbound:
     _gone: frozenset[bytes] = attrs.field(init=False, repr=False)
     """Names that come off besides those that end here anyway."""
     _set_lines: FieldLines = attrs.field(init=False, repr=False)
+    _filled: tuple[tuple[bytes, tuple[Part, ...]], ...] = attrs.field(init=False, repr=False)
+    """What the route sets with placeholders in it: name and parts."""
     _came: bytes = attrs.field(init=False, repr=False)
     """Where the request came from, to be filled in."""
     _authority: Field = attrs.field(init=False, repr=False)
@@ -95,7 +100,22 @@ class Outbound:
 
     @_set_lines.default
     def _fields_set_lines(self) -> FieldLines:
-        return field_lines(self._set.values())
+        return field_lines(
+            (name, "".join(its).encode("ascii"))  # type: ignore[arg-type]  # texts alone
+            for name, its in self._parts()
+            if not _open(its)
+        )
+
+    @_filled.default
+    def _fields_filled(self) -> tuple[tuple[bytes, tuple[Part, ...]], ...]:
+        return tuple((name, its) for name, its in self._parts() if _open(its))
+
+    def _parts(self) -> list[tuple[bytes, tuple[Part, ...]]]:
+        try:
+            return [(name, parts(value.decode("ascii"))) for name, value in self._set.values()]
+        except Unfit as error:
+            place = f"{self._route.place}.set_request_headers"
+            raise SettingsError([Problem(place, str(error))]) from None
 
     @_came.default
     def _fields_came(self) -> bytes:
@@ -136,6 +156,7 @@ class Outbound:
         scheme: bytes,
         request_id: str,
         identity: FieldLines = NO_FIELDS,
+        certificate: ClientCertificate | None = None,
     ) -> tuple[bytes, FieldLines]:
         """
         Return target and fields of the request to the upstream.
@@ -148,6 +169,7 @@ class Outbound:
             scheme: that the client spoke.
             request_id: ours.
             identity: who asks, from ``IdentityHeaders``; empty to say nothing.
+            certificate: that the client showed and that counts; fills the placeholders.
 
         Returns:
             The target: path of ``to``, canonical path, untouched query. The fields: Host
@@ -174,7 +196,20 @@ class Outbound:
         target = self._base + path if path != b"*" else path
         if query is not None:
             target = b"%b?%b" % (target, query)
-        return target, FieldLines(b"%b%b%b%b" % (own, came, identity, self._set_lines))
+        filled = self._filled and self._facts(certificate)
+        return target, FieldLines(
+            b"%b%b%b%b%b" % (own, came, identity, self._set_lines, filled or b"")
+        )
+
+    def _facts(self, certificate: ClientCertificate | None) -> FieldLines:
+        """Return the fields that tell of a certificate; with none, they stand there empty."""
+
+        def text(part: Part) -> bytes:
+            if isinstance(part, str):
+                return part.encode("ascii")
+            return b"" if certificate is None else certificate.fact(part.name)
+
+        return field_lines((name, b"".join(map(text, its))) for name, its in self._filled)
 
     def _own(self, fields: list[Field], host: bytes) -> FieldLines:
         """Return Host, and what the client says and may say; of its head and nothing else."""
@@ -246,6 +281,10 @@ class Outbound:
         """
         pair = value.partition(b";")[0].lstrip(b" \t\v\f=")
         return self._our_cookie(pair.partition(b"=")[0].rstrip())
+
+
+def _open(its: tuple[Part, ...]) -> bool:
+    return any(isinstance(part, Placeholder) for part in its)
 
 
 def _folded(name: str) -> bytes:

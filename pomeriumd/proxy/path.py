@@ -23,6 +23,7 @@ from pomeriumd.errors import (
 from pomeriumd.http.negotiate import is_navigation
 from pomeriumd.net.exchange import Exchange, SmallBody
 from pomeriumd.net.upstreams import Upstreams
+from pomeriumd.proxy.client_certificates import presented
 from pomeriumd.proxy.elsewhere import DECIDED, decided_elsewhere
 from pomeriumd.proxy.forward import Forward
 from pomeriumd.proxy.generation import Generation
@@ -68,8 +69,12 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
         raise NoRoute("no route for this host and path")
     exchange.route = route
 
+    # The client's certificate, by the rule of this very route; the name that the connection was
+    # opened under chooses nothing.
+    way, began, now = here.ways[route], edge.clock(), edge.now()
+    certificate = presented(exchange, way.client, now)
+
     # The session. A cookie or header that does not verify is none.
-    began, now = edge.clock(), edge.now()
     known, standing = here.sessions.find(request, now, notes) or (None, None)
     session = known.session if known is not None else None
     exchange.user = session.identity.shown if session is not None else ""
@@ -86,7 +91,7 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
         known = session = None
 
     # The decision, by the policy of this very route.
-    decision = here.authorizer.decide(route, known)
+    decision = here.authorizer.decide(route, known, certificate)
     if not isinstance(decision, DECIDED):
         decision = await decided_elsewhere(exchange, decision, began, edge.clock)
     exchange.decided = edge.clock() - began
@@ -112,7 +117,6 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
 
     # The head for the upstream. Forged identity and forwarded fields come off here, for
     # every route and under every spelling, in the same pass that adds ours.
-    way = here.ways[route]
     identity = (
         here.identity.lines(session, route.settings.from_.host, now)
         if session is not None and route.settings.pass_identity_headers
@@ -125,6 +129,7 @@ async def serve(exchange: Exchange, here: Generation, edge: Edge) -> None:
         scheme=b"https" if came.https else b"http",
         request_id=exchange.id,
         identity=identity,
+        certificate=certificate,
     )
 
     # The upstream, and both bodies.

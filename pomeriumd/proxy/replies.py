@@ -42,13 +42,13 @@ class Replies:
     """What our own answers carry too; an application's get them in ``Outbound``."""
     count_tls: CountTLS = not_counted
 
-    def give(self, exchange: Exchange, answer: Answer) -> None:
+    def give(self, exchange: Exchange, answer: Answer, *, close: bool = False) -> None:
         """Give an answer, with the header fields that the settings ask for."""
         given = {name for name, _ in answer.fields}
         fields = self.headers.fields(exchange.request.host)
         more = [field for field in fields if field[0] not in given]
         exchange.error = exchange.error or answer.error
-        exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)))
+        exchange.reply(attrs.evolve(answer, fields=(*answer.fields, *more)), close=close)
 
     def fail(self, exchange: Exchange, error: BaseException) -> None:
         """Answer with an error; or cut, when an answer is under way already."""
@@ -82,7 +82,7 @@ class Replies:
             sign_in_url=hint(exchange.route),
             allow=error.allow if isinstance(error, MethodNotAllowed) else None,
         )
-        self.give(exchange, answer)
+        self.give(exchange, answer, close=error.ends_connection)
 
     def _remedy(self, error: PomeriumError, route: Route | None) -> str:
         """Return what the operator can do; where keys of the route are meant, of which one."""

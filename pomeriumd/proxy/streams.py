@@ -2,7 +2,8 @@
 Exchanges that last are decided again: WebSockets, event streams, long downloads and uploads.
 
 Whoever has one open was let in by the rules of that moment. It goes on for as long as its
-request would be let through if it came now: a route takes it, its session is believed, the
+request would be let through if it came now: a route takes it, its client's certificate is what
+the route wants (a list of revoked ones may have come since), its session is believed, the
 route's policy admits that person, and the route lets WebSockets through if it is one. With
 two differences:
 
@@ -31,10 +32,12 @@ from typing import assert_never
 import attrs
 
 from pomeriumd.access import decision as why
+from pomeriumd.access.client_certificate import ClientCertificate
 from pomeriumd.access.decision import Allow, Decision, Deny, SignIn, explain
 from pomeriumd.access.routes import Route
 from pomeriumd.errors import BadMessage, StreamEnded
 from pomeriumd.net.exchange import Exchange
+from pomeriumd.proxy.client_certificates import refusal
 from pomeriumd.proxy.generation import Generation
 from pomeriumd.session.known import Known
 from pomeriumd.session.session import Session
@@ -52,6 +55,8 @@ class Claim:
     """Its route as the generation in force has it."""
     known: Known | None
     """A session that counts, as one of its host."""
+    certificate: ClientCertificate | None = None
+    """The one that its connection began with, if it still counts."""
     lost: str = ""
     """Why the session that let it in counts no more; empty if it does, or if there was none.
     Only who lets in everybody lets it go on."""
@@ -77,10 +82,13 @@ def claim(
     route = _route(exchange, here)
     if route is None:
         return _ended(why.ROUTE_GONE)
+    certificate, reasons = refusal(here.ways[route].client, exchange.shown, now)
+    if reasons:
+        return _ended(*reasons)
     believed = _believed(exchange, here, now, freshest, signed_out)
     if isinstance(believed, str):
-        return Claim(route, None, believed)
-    return Claim(route, believed)
+        return Claim(route, None, certificate, believed)
+    return Claim(route, believed, certificate)
 
 
 def judge(exchange: Exchange, claimed: Claim, decision: Decision) -> StreamEnded | None:

@@ -13,8 +13,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, LISTS_OF_MAPS, ROUTE_KEYS, Key
-from pomeriumd.settings.model import ClusterSettings, RouteSettings, Settings
+from pomeriumd.settings.keys import (
+    CLUSTER_KEYS,
+    GLOBAL_KEYS,
+    LISTS_OF_MAPS,
+    MTLS_KEYS,
+    ROUTE_KEYS,
+    Key,
+)
+from pomeriumd.settings.model import ClusterSettings, DownstreamMTLS, RouteSettings, Settings
 from pomeriumd.settings.reads import ReadsPairs
 from pomeriumd.settings.values import CertificatePair, Secret
 
@@ -37,13 +44,17 @@ def digest(settings: Settings) -> str:
             }
             for cluster in clusters
         ]
+    if settings.downstream_mtls is not None:
+        found["downstream_mtls"] = said(settings.downstream_mtls, MTLS_KEYS)
     found["routes"] = [said(route, ROUTE_KEYS) for route in settings.routes]
     found["certificates"] = [_plain(pair) for pair in settings.certificates]
     text = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def said(of: Settings | ClusterSettings | RouteSettings, keys: Mapping[str, Key]) -> dict[str, Any]:
+def said(
+    of: Settings | ClusterSettings | RouteSettings | DownstreamMTLS, keys: Mapping[str, Key]
+) -> dict[str, Any]:
     """
     Return by key what is not as by default, as JSON has it; none of the LISTS_OF_MAPS.
 

@@ -15,8 +15,8 @@ from cryptography import x509
 from pomeriumd.errors import Problem
 from pomeriumd.settings.canonical import said
 from pomeriumd.settings.fields import LONGEST_SHOWN, written
-from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, ROUTE_KEYS, Key
-from pomeriumd.settings.model import ClusterSettings, RouteSettings, Settings
+from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, MTLS_KEYS, ROUTE_KEYS, Key
+from pomeriumd.settings.model import ClusterSettings, DownstreamMTLS, RouteSettings, Settings
 from pomeriumd.settings.reads import ReadsPairs
 from pomeriumd.settings.values import CertificatePair
 
@@ -48,6 +48,7 @@ def changes(before: Settings, after: Settings) -> tuple[str, ...]:
     """
     found = [
         *_keys(before, after),
+        *_mtls(before.downstream_mtls, after.downstream_mtls),
         *_certificates(before.certificates, after.certificates),
         *_routes(before.routes, after.routes),
         *_clusters(before.clusters, after.clusters),
@@ -163,9 +164,17 @@ def _clusters(before: Sequence[ClusterSettings], after: Sequence[ClusterSettings
             yield f"cluster {_cut(name, LONGEST_TITLE)} removed"
 
 
+def _mtls(before: DownstreamMTLS | None, after: DownstreamMTLS | None) -> Iterator[str]:
+    if before is None or after is None:
+        if before is not after:
+            yield f"downstream_mtls {'added' if before is None else 'removed'}"
+    elif keys := _changed_keys(before, after, MTLS_KEYS):
+        yield f"downstream_mtls changed: {', '.join(keys)}"
+
+
 def _changed_keys(
-    before: RouteSettings | ClusterSettings,
-    after: RouteSettings | ClusterSettings,
+    before: RouteSettings | ClusterSettings | DownstreamMTLS,
+    after: RouteSettings | ClusterSettings | DownstreamMTLS,
     keys: Mapping[str, Key] = ROUTE_KEYS,
 ) -> list[str]:
     old, new = said(before, keys), said(after, keys)

@@ -19,6 +19,7 @@ from pomeriumd.settings.autocert_rules import AUTOCERT_RULES
 from pomeriumd.settings.certificates import MOST_PAIRS, Beside, Examiner, of_entries, told
 from pomeriumd.settings.cluster_rules import CLUSTER_RULES, CLUSTERS_RULES
 from pomeriumd.settings.coverage import uncovered
+from pomeriumd.settings.downstream_rules import DOWNSTREAM_ROUTE_RULES, DOWNSTREAM_RULES
 from pomeriumd.settings.draft import Draft, Rule
 from pomeriumd.settings.fields import kind_of
 from pomeriumd.settings.keys import (
@@ -28,13 +29,20 @@ from pomeriumd.settings.keys import (
     CLUSTER_KEYS,
     GLOBAL_KEYS,
     LISTS_OF_MAPS,
+    MTLS_KEYS,
     ROUTE_KEYS,
     ROUTE_LISTS,
     Key,
     spellings,
 )
 from pomeriumd.settings.known import why_not
-from pomeriumd.settings.model import CertificatePair, ClusterSettings, RouteSettings, Settings
+from pomeriumd.settings.model import (
+    CertificatePair,
+    ClusterSettings,
+    DownstreamMTLS,
+    RouteSettings,
+    Settings,
+)
 from pomeriumd.settings.node import Node, Unreadable, place, placed
 from pomeriumd.settings.reads import Reads, ReadsPairs, ReadsSome, Unfit
 from pomeriumd.settings.redirect_rules import REDIRECT_RULES
@@ -50,7 +58,14 @@ MOST_ROUTES = 10_000
 MOST_ITEMS = 10_000
 """Items of one list, entries of one map."""
 
-GENERAL_RULES = (*ROLE_RULES, *GLOBAL_RULES, *REDIRECT_RULES, *AUTOCERT_RULES, *CLUSTERS_RULES)
+GENERAL_RULES = (
+    *ROLE_RULES,
+    *GLOBAL_RULES,
+    *REDIRECT_RULES,
+    *AUTOCERT_RULES,
+    *CLUSTERS_RULES,
+    *DOWNSTREAM_RULES,
+)
 """What is checked across the keys of the whole process."""
 
 
@@ -78,6 +93,7 @@ def check(tree: Node, beside: Beside | None = None) -> Settings:
     clusters = _clusters(tree, problems)
     if clusters is not None:
         draft.values["cluster_drafts"] = clusters
+    _mtls(draft, problems)
     examiner = Examiner(beside)
     named = _certificates(tree, problems, examiner)
     of_entries(examiner, beside)
@@ -203,7 +219,7 @@ def _routes(part: Node, problems: list[Problem]) -> list[Draft]:
     drafts = []
     for node in (node for name in ROUTE_LISTS for node in _maps(part, name, problems)):
         draft = _draft(node, ROUTE_KEYS)
-        draft.problems += _ruled(draft, ROUTE_RULES)
+        draft.problems += _ruled(draft, (*ROUTE_RULES, *DOWNSTREAM_ROUTE_RULES))
         problems += draft.problems
         drafts.append(draft)
     return drafts
@@ -223,6 +239,26 @@ def _clusters(tree: Node, problems: list[Problem]) -> list[Draft] | None:
         draft.values["drafts"] = _routes(node, problems)
         drafts.append(draft)
     return drafts
+
+
+def _mtls(draft: Draft, problems: list[Problem]) -> None:
+    """Read the map ``downstream_mtls``; its older keys are the same under other names."""
+    node = draft.node.entries.get("downstream_mtls")
+    mine = Draft(node=Node({}, path="downstream_mtls"), values={}, problems=[])
+    if node is not None and not isinstance(node.value, Mapping):
+        problems.append(node.problem(_unlike("a map", node)))
+        return
+    if node is not None:
+        mine = _draft(node, MTLS_KEYS)
+        problems += mine.problems
+    if mine.problems or not {"client_ca", "client_crl"} <= draft.values.keys():
+        return
+    values = {key.name: mine.values.get(key.name, key.default) for key in MTLS_KEYS.values()}
+    for old, name in (("client_ca", "ca"), ("client_crl", "crl")):
+        values[name] = values[name] or draft.values[old]
+    given = node is not None or draft.values["client_ca"] or draft.values["client_crl"]
+    draft.values["mtls_draft"] = mine
+    draft.values["downstream_mtls"] = DownstreamMTLS(**values) if given else None
 
 
 def _made(routes: list[Draft]) -> tuple[RouteSettings, ...]:

@@ -300,8 +300,6 @@ def header_value(found: object) -> str:
         raise Unfit("holds a character that a header field may not: want printable ASCII")
     if found != found.strip():
         raise Unfit("begins or ends with a space")
-    if "$pomerium." in found or "${pomerium." in found:
-        raise Unfit("not yet: $pomerium. substitutions")
     return found
 
 
@@ -312,6 +310,14 @@ HOP_BY_HOP = frozenset(
     }
 )
 """What belongs to one connection; RFC 9110 section 7.6.1."""
+
+
+def response_header_value(found: object) -> str:
+    """Return the value of a header field of responses."""
+    value = header_value(found)
+    if "$pomerium." in value or "${pomerium." in value:
+        raise Unfit("not yet: $pomerium. substitutions")
+    return value
 
 
 def response_header_name(found: object) -> str:

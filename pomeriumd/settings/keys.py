@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_args, get_origin
 import attrs
 
 from pomeriumd.settings.cluster import ClusterSettings
-from pomeriumd.settings.kinds import Certificates, PrivateKey, ServiceOrigin
-from pomeriumd.settings.model import RouteSettings, Settings
+from pomeriumd.settings.kinds import Certificates, PrivateKey, RevocationLists, ServiceOrigin
+from pomeriumd.settings.model import DownstreamMTLS, RouteSettings, Settings
 from pomeriumd.settings.reads import Doc, Mark
 
 FILE = "_file"
@@ -120,6 +120,16 @@ AUTHORIZE_URL = _feeding(
         example="https://authorize.internal:5443",
     ),
 )
+CLIENT_CA = _feeding(
+    "client_ca",
+    Certificates,
+    Doc("`ca` of `downstream_mtls`, under its older name."),
+)
+CLIENT_CRL = _feeding(
+    "client_crl",
+    RevocationLists,
+    Doc("`crl` of `downstream_mtls`, under its older name."),
+)
 POLICY = Key(
     name="policy",
     attribute="",
@@ -130,16 +140,21 @@ POLICY = Key(
 )
 
 GLOBAL_KEYS = {
-    key.name: key for key in (*_of(Settings), CERTIFICATE, CERTIFICATE_KEY, AUTHORIZE_URL, POLICY)
+    key.name: key
+    for key in (
+        *_of(Settings),
+        *(CERTIFICATE, CERTIFICATE_KEY, CLIENT_CA, CLIENT_CRL, AUTHORIZE_URL, POLICY),
+    )
 }
+MTLS_KEYS = {key.name: key for key in _of(DownstreamMTLS)}
 ROUTE_KEYS = {key.name: key for key in _of(RouteSettings)}
 CLUSTER_KEYS = {key.name: key for key in (*_of(ClusterSettings), POLICY)}
 
 ROUTE_LISTS = ("policy", "routes")
 """Keys that hold routes, of the process or of a cluster, in the order in which they count."""
 
-LISTS_OF_MAPS = frozenset({"certificates", "clusters", *ROUTE_LISTS})
-"""Keys of which :mod:`pomeriumd.settings.check` reads the items one by one."""
+LISTS_OF_MAPS = frozenset({"certificates", "clusters", "downstream_mtls", *ROUTE_LISTS})
+"""Keys of which :mod:`pomeriumd.settings.check` reads the items one by one; a map is one item."""
 
 
 def file_forms(keys: dict[str, Key]) -> dict[str, Key]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 
-from pomeriumd.settings import addresses, fields, patterns, pem, roles
+from pomeriumd.settings import addresses, fields, patterns, pem, placeholders, roles
 from pomeriumd.settings.reads import Reads, ReadsPairs, ReadsSome
 from pomeriumd.settings.values import Address, Origin, Secret, UpstreamURL
 
@@ -88,6 +88,22 @@ RootSecret = Annotated[
 ]
 SecretText = Annotated[Secret, Reads(fields.secret_text, "text", secret=True, file=True)]
 Certificates = Annotated[bytes, Reads(pem.certificates, "PEM, or base64 of it", file=True)]
+RevocationLists = Annotated[bytes, Reads(pem.revocation_lists, "PEM, or base64 of it", file=True)]
+Enforcement = Annotated[
+    str,
+    Reads(fields.one_of("policy_with_default_deny", "policy", "reject_connection"), "word"),
+]
+Depth = Annotated[int, Reads(fields.count(0, 100), "number")]
+SubjectAltNames = Annotated[
+    tuple[tuple[str, str], ...],
+    ReadsPairs(
+        fields.one_of("dns", "email", "ip_address", "uri", "user_principal_name"),
+        patterns.name_regex,
+        "map of regular expressions",
+    ),
+]
+AsksFor = Annotated[str, Reads(fields.one_of("require", "request", "none"), "word")]
+ClientCertificate = Annotated[str, Reads(pem.certificate_hash, "SHA-256 hash")]
 PrivateKey = Annotated[
     Secret, Reads(pem.private_key, "PEM, or base64 of it", secret=True, file=True)
 ]
@@ -101,11 +117,17 @@ Parameters = Annotated[
 ]
 ResponseHeaders = Annotated[
     tuple[tuple[str, str], ...],
-    ReadsPairs(fields.response_header_name, fields.header_value, "map of texts", switch="disable"),
+    ReadsPairs(
+        fields.response_header_name, fields.response_header_value, "map of texts", switch="disable"
+    ),
 ]
 RequestHeaders = Annotated[
     tuple[tuple[str, str], ...],
     ReadsPairs(
-        fields.request_header_name, fields.header_value, "map of texts", secret=True, file=True
+        fields.request_header_name,
+        placeholders.request_header_value,
+        "map of texts",
+        secret=True,
+        file=True,
     ),
 ]

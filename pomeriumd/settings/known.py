@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, ROUTE_KEYS, spellings
+from pomeriumd.settings.keys import (
+    CLUSTER_KEYS,
+    GLOBAL_KEYS,
+    MTLS_KEYS,
+    ROUTE_KEYS,
+    spellings,
+)
 from pomeriumd.settings.node import shown_key
 
 NEAR = 0.5
@@ -28,10 +34,6 @@ GLOBAL_GONE = {
     "cache_store_address": f"gone since 0.10; {_SESSIONS}",
     "cache_store_password": f"gone since 0.10; {_SESSIONS}",
     "cache_store_path": f"gone since 0.10; {_SESSIONS}",
-    "client_ca": "gone since 0.26; its successor downstream_mtls is not there yet",
-    "client_ca_file": "gone since 0.26; its successor downstream_mtls is not there yet",
-    "client_crl": "gone since 0.23; its successor downstream_mtls is not there yet",
-    "client_crl_file": "gone since 0.23; its successor downstream_mtls is not there yet",
     "cookie_refresh": "gone since 0.6; use session_recheck",
     "databroker_storage_ca_file": f"gone since 0.28; {_SESSIONS}",
     "databroker_storage_cert_file": f"gone since 0.28; {_SESSIONS}",
@@ -77,7 +79,7 @@ GLOBAL_NOT_YET = frozenset(
     databroker_storage_connection_string databroker_storage_connection_string_file
     databroker_storage_type debug_address dns_failure_refresh_rate dns_lookup_family
     dns_query_timeout dns_query_tries dns_refresh_rate dns_resolvers dns_udp_max_queries
-    dns_use_tcp downstream_mtls envoy_admin_access_log_path envoy_admin_address
+    dns_use_tcp envoy_admin_access_log_path envoy_admin_address
     envoy_admin_profile_path envoy_bind_config_freebind envoy_bind_config_source_address
     google_cloud_serverless_authentication_service_account headers_with_underscores_action
     health_check_addr health_check_systemd_disabled identity_providers
@@ -101,19 +103,17 @@ ROUTE_GONE = {
 
 ROUTE_NOT_YET = frozenset(
     """
-    allow_spdy allow_upgrades allowed_idp_claims bearer_token_format
-    circuit_breaker_thresholds cors_allow_preflight depends_on description
-    enable_google_cloud_serverless_authentication health_checks healthy_panic_threshold
-    host_path_regex_rewrite_pattern host_path_regex_rewrite_substitution host_rewrite
-    host_rewrite_header id identity_providers idle_timeout idp_access_token_allowed_audiences
-    idp_client_id idp_client_secret jwt_groups_filter jwt_issuer_format
-    kubernetes_service_account_token kubernetes_service_account_token_file
-    load_balancing_policy logo_url mcp name outlier_detection policy prefix_rewrite redirect
-    regex_priority_order regex_rewrite_pattern regex_rewrite_substitution
-    remove_request_headers response rewrite_response_headers session_recording
-    set_response_headers show_error_details sub_policies tls_downstream_client_ca
-    tls_downstream_client_ca_file tls_downstream_server_name
-    upstream_tunnel
+    allow_spdy allow_upgrades allowed_idp_claims bearer_token_format circuit_breaker_thresholds
+    cors_allow_preflight depends_on description enable_google_cloud_serverless_authentication
+    health_checks healthy_panic_threshold host_path_regex_rewrite_pattern
+    host_path_regex_rewrite_substitution host_rewrite host_rewrite_header id identity_providers
+    idle_timeout idp_access_token_allowed_audiences idp_client_id idp_client_secret
+    jwt_groups_filter jwt_issuer_format kubernetes_service_account_token
+    kubernetes_service_account_token_file load_balancing_policy logo_url mcp name
+    outlier_detection policy prefix_rewrite redirect regex_priority_order regex_rewrite_pattern
+    regex_rewrite_substitution remove_request_headers response rewrite_response_headers
+    session_recording set_response_headers show_error_details sub_policies
+    tls_downstream_server_name upstream_tunnel
     """.split()  # noqa: SIM905 - a list of names reads best as a text
 )
 """Route keys that Pomerium has and we do not."""
@@ -126,10 +126,12 @@ _ROUTE_HINTS: dict[str, str] = {
 
 
 _PROCESS, _ROUTE, _CLUSTER = "the whole process", "a route", "a cluster"
+_MTLS = "downstream_mtls"
 _PLACES = {
     spellings(GLOBAL_KEYS): _PROCESS,
     spellings(ROUTE_KEYS): _ROUTE,
     spellings(CLUSTER_KEYS): _CLUSTER,
+    spellings(MTLS_KEYS): _MTLS,
 }
 """The maps of a settings file, by what they hold."""
 

@@ -17,8 +17,11 @@ from pomeriumd.settings.keys import (
     AUTHORIZE_URL,
     CERTIFICATE,
     CERTIFICATE_KEY,
+    CLIENT_CA,
+    CLIENT_CRL,
     CLUSTER_KEYS,
     GLOBAL_KEYS,
+    MTLS_KEYS,
     POLICY,
     ROUTE_KEYS,
     Key,
@@ -39,7 +42,7 @@ One file, YAML (`.yaml`, `.yml`), JSON (`.json`) or TOML (`.toml`), named by `--
 - **Environment over file over default.** The variable of `cookie_secret` is `COOKIE_SECRET`. An
   empty variable counts as none. Lists have commas between their items; maps are a JSON object or
   `Key:Value,Key2:Value2`. `POLICY` and `ROUTES` are base64 of a YAML list and replace the file's.
-  `certificates` and `clusters` stand in the file only.
+  `certificates`, `clusters` and `downstream_mtls` stand in the file only.
 - **`KEY_file`** names a file that holds the value of `KEY`, where the tables say so; a relative
   path counts from the directory of the settings file. A line break at its end does not count.
   A map stands in its file as YAML, or as JSON if the file's name ends in `.json`.
@@ -58,6 +61,12 @@ have processes of its own, on as many hosts as you like. What a role needs has t
 does not need may be, so that one file can serve on all hosts, with `services` from the environment.
 """
 
+
+_MTLS = """
+## For downstream_mtls
+
+`downstream_mtls` is a map of these; see [client-certificates.md](client-certificates.md).
+"""
 
 _BESIDE = {
     "proxy": "",
@@ -92,6 +101,8 @@ def manual() -> str:
         *_table(ROUTE_KEYS.values(), environment=False),
         "\n## For each cluster\n\nEach item of `clusters` is a map of these.\n",
         *_table(CLUSTER_KEYS.values(), environment=False),
+        _MTLS,
+        *_table(MTLS_KEYS.values(), environment=False),
         f"\n{section()}",
         "## Keys of Pomerium that are not here\n\nThey are refused by name.\n",
         _names("Not yet, for the whole process", GLOBAL_NOT_YET),
@@ -107,6 +118,8 @@ def _global_keys() -> Iterator[Key]:
     for key in GLOBAL_KEYS.values():
         if key.name == "certificates":
             yield from (CERTIFICATE, CERTIFICATE_KEY)
+        if key.name == "downstream_mtls":
+            yield from (CLIENT_CA, CLIENT_CRL)
         if key.name == "authorize_service_urls":
             yield AUTHORIZE_URL
         if key.name == "routes":
@@ -127,7 +140,7 @@ def _table(keys: Any, *, environment: bool) -> Iterator[str]:
         if key.file_form:
             names += f"<br>`{key.file_form}`"
         note = ""
-        if environment and key.name in ("certificates", "clusters"):
+        if environment and key.name in ("certificates", "clusters", "downstream_mtls"):
             note = " Not from the environment."
         example = f" For instance `{key.doc.example}`." if key.doc.example else ""
         text = f"{key.doc.text}{example}{note}".replace("|", "\\|")
@@ -137,9 +150,11 @@ def _table(keys: Any, *, environment: bool) -> Iterator[str]:
 def _takes(key: Key) -> str:
     if key.name in ("policy", "routes"):
         return "list of routes"
+    if key.name == "downstream_mtls":
+        return "map"
     if key.marks is None:
         return "list of maps"
-    if isinstance(key.marks, ReadsPairs):
+    if isinstance(key.marks, ReadsPairs) and not key.many:
         return key.marks.kind
     return f"list: {key.marks.kind}" if key.many else key.marks.kind
 

@@ -16,6 +16,7 @@ from pomeriumd.settings.kinds import Network
 from pomeriumd.settings.parts.authorize import Authorizing
 from pomeriumd.settings.parts.autocert import Automatic
 from pomeriumd.settings.parts.certificates import Certified
+from pomeriumd.settings.parts.downstream import Downstream, DownstreamMTLS, asked_of
 from pomeriumd.settings.parts.limits import Limited
 from pomeriumd.settings.parts.listening import Listening
 from pomeriumd.settings.parts.redirecting import Redirecting
@@ -33,6 +34,7 @@ __all__ = [
     "Address",
     "CertificatePair",
     "ClusterSettings",
+    "DownstreamMTLS",
     "Network",
     "Origin",
     "RouteSettings",
@@ -51,6 +53,7 @@ class Settings(  # attrs puts the fields of the last one first, and so does the 
     SigningIn,
     Sessions,
     Keyed,
+    Downstream,
     Automatic,
     Certified,
     Redirecting,
@@ -97,6 +100,15 @@ class Settings(  # attrs puts the fields of the last one first, and so does the 
     def autocert_place(self) -> str:
         """Return the directory where certificates are kept that we ordered."""
         return self.autocert_dir or f"{self.state_dir}/autocert"
+
+    def asked_at(self, route: RouteSettings) -> str:
+        """Return what a route asks of clients: ``require``, ``request`` or ``none``."""
+        return asked_of(
+            route.tls_downstream_client_certificate,
+            route.tls_downstream_client_ca,
+            route.allowed_client_certificates,
+            self.downstream_mtls,
+        )
 
     @property
     def all_routes(self) -> tuple[RouteSettings, ...]:

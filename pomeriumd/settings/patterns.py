@@ -90,6 +90,20 @@ def path_regex(found: object) -> str:
     return pattern
 
 
+def name_regex(found: object) -> str:
+    """Return an expression that whole names in a certificate can safely be matched with."""
+    pattern = text(found)
+    if len(pattern) > LONGEST:
+        raise Unfit(f"want at most {LONGEST} characters, got {len(pattern)}")
+    if not pattern.isascii():
+        raise Unfit(f"want ASCII, names in other letters as xn--, got {shown(pattern)}")
+    try:
+        _Weigher(pattern).weigh()
+    except RecursionError:
+        raise Unfit("has too many groups inside each other") from None
+    return pattern
+
+
 def _check_escapes(pattern: str) -> None:
     """Refuse an escape that no path has once it is canonical: the rule would see nothing."""
     for escape in _ESCAPE.findall(pattern):

@@ -7,7 +7,9 @@ from typing import Annotated
 import attrs
 
 from pomeriumd.settings.kinds import (
+    AsksFor,
     Certificates,
+    ClientCertificate,
     Domain,
     Flag,
     HostName,
@@ -126,6 +128,33 @@ class RouteSettings:
             "`x-pomerium-authenticated-user-*`."
         ),
     ] = True
+
+    tls_downstream_client_ca: Annotated[
+        Certificates | None,
+        Doc(
+            "Whose client certificates count here, in place of `ca` of `downstream_mtls`. The "
+            "route then wants one."
+        ),
+    ] = None
+    tls_downstream_client_certificate: Annotated[
+        AsksFor | None,
+        Doc(
+            "Whether browsers are asked for a client certificate at this host: `require` is that "
+            "nobody gets on without a valid one, `request` that it may be missing, `none` that it "
+            "is not asked for. A browser is asked where any route of the host wants one.",
+            default="`require` with an own CA, `allowed_client_certificates`, or as `enforcement` "
+            "of `downstream_mtls` says; else `none`",
+            example="none",
+        ),
+    ] = None
+    allowed_client_certificates: Annotated[
+        tuple[ClientCertificate, ...],
+        Doc(
+            "The only client certificates that get on, besides what else the route asks: SHA-256 "
+            "of the certificate in hex, with or without colons, or of its public key in base64.",
+            example="[5FF0...E1, 'fGdD...kB8=']",
+        ),
+    ] = ()
 
     tls_skip_verify: Annotated[
         Flag,

@@ -22,6 +22,7 @@ from pomeriumd.settings.files import LARGEST_FILE, LARGEST_NAMED, Files, absolut
 from pomeriumd.settings.keys import (
     CLUSTER_KEYS,
     GLOBAL_KEYS,
+    MTLS_KEYS,
     ROUTE_KEYS,
     ROUTE_LISTS,
     Key,
@@ -36,7 +37,7 @@ CONTROL = "control_socket"
 SOCKET = "control.sock"
 """What the control socket is called in a directory of ours."""
 
-PAIRS, CLUSTERS = "certificates", "clusters"
+PAIRS, CLUSTERS, MTLS = "certificates", "clusters", "downstream_mtls"
 
 
 def gather(path: str, environment: Mapping[str, str], files: Files) -> Node:
@@ -130,7 +131,7 @@ def _variable(key: Key, text: str, where: str, *, is_file: bool) -> Node:
         return Node(text, where)
     if key.name in ROUTE_LISTS:
         return _encoded_list(text, where)
-    if key.name in (PAIRS, CLUSTERS):
+    if key.name in (PAIRS, CLUSTERS, MTLS):
         return Node(Unreadable("stands in the settings file only"), where)
     if isinstance(key.marks, ReadsPairs):
         return _pairs(text, where)
@@ -217,6 +218,9 @@ def _with_files(entries: dict[str, Node], beside: _Beside) -> dict[str, Node]:
         found[CLUSTERS] = _each(
             found[CLUSTERS], lambda cluster: _part_files(cluster, CLUSTER_KEYS, beside)
         )
+    mtls = found.get(MTLS)
+    if mtls is not None and isinstance(mtls.value, Mapping):
+        found[MTLS] = attrs.evolve(mtls, value=_inlined(dict(mtls.value), MTLS_KEYS, beside))
     return found
 
 

@@ -564,7 +564,7 @@ class Remembering:
     routes: list[Route] = attrs.Factory(list)
     heard, patience = True, 0.0
 
-    def decide(self, route: Route, known: Known | None) -> Any:
+    def decide(self, route: Route, known: Known | None, _: object = None) -> Any:
         """Remember the route, and decide."""
         self.routes.append(route)
         return LocalAuthorizer().decide(route, known)
@@ -1069,7 +1069,7 @@ class Answering:
     answer: Callable[[], Any]
     heard, patience = True, 0.0
 
-    def decide(self, route: Route, known: Known | None) -> Any:
+    def decide(self, route: Route, known: Known | None, _: object = None) -> Any:
         """Answer."""
         return self.answer()
 

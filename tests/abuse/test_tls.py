@@ -11,6 +11,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,20 +34,22 @@ from pomeriumd.net.contexts import CertificateStore
 from pomeriumd.net.verify import client_options
 from pomeriumd.settings.load import load
 from pomeriumd.settings.values import CertificatePair, Secret
+from tests.support.asking import AskingRig, mtls
 from tests.support.certificates import BEGIN, END, NOW, Issued, authority, days, issue, leaf
+from tests.support.clients import ann, client, others, revoking
 from tests.support.handshakes import Shaking, client_hello, meet
-from tests.support.settings_files import minimal, yaml
+from tests.support.rig import NOW as RIG_NOW
+from tests.support.rig import request
+from tests.support.serving import MemoryClient
+from tests.support.settings import route
+from tests.support.settings_files import minimal, problems, yaml
 from tests.support.settings_files import route as route_of_a_file
 from tests.support.sockets import OneProtocol, Told
 from tests.support.variants import in_cases
 
-WAITING: dict[str, str] = {
-    "T1": "no host asks for client certificates yet; issue 6, with SNI and Host compared",
-    "T5": "there are no client certificates to revoke yet; issue 6, with crl and crl_file",
-}
+WAITING: dict[str, str] = {}
 PARTLY: dict[str, str] = {
     "T2": "there is no HTTP/3; whoever adds QUIC gives it this resolver",
-    "T4": "the authorities of client certificates; issue 6",
     "T6": "TLS between services and replicas of our own; issue 5",
     "T7": "certificates that change while the daemon runs; issues 4 and 6",
 }
@@ -63,6 +66,141 @@ NAMED = {
 
 ISSUED = tuple(leaf(title) for title in NAMED.values())
 STORE = CertificateStore.of([one.pair() for one in ISSUED], NOW)
+
+
+def reached(rig: AskingRig, conn: MemoryClient, host: bytes) -> tuple[int, bool]:
+    """Return the status of a request for a host, and whether the application saw it."""
+    before = sum(len(one.transport.value()) for one in rig.upstreams.opened)
+    opened = len(rig.upstreams.opened)
+    status = rig.ask(conn, request(b"/", host=host)).status
+    after = sum(len(one.transport.value()) for one in rig.upstreams.opened)
+    return status, (len(rig.upstreams.opened), after) != (opened, before) or status == 200
+
+
+class TwoHostsTests(SynchronousTestCase):
+    """T1: the name in the handshake and the host of the request may differ; the weaker loses."""
+
+    row = "T1"
+    HOSTS: ClassVar[dict[bytes, dict[str, Any]]] = {
+        b"default.example.com": {},
+        b"same.example.com": {},
+        b"own.example.com": {"tls_downstream_client_ca": others().pem},
+        b"maybe.example.com": {"tls_downstream_client_certificate": "request"},
+        b"free.example.com": {"tls_downstream_client_certificate": "none"},
+    }
+    """Host, and what its route says."""
+    NAMES = (*HOSTS, b"auth.example.com", b"unknown.example.com", b"FREE.example.com.", None)
+    SHOWN: ClassVar = {"nothing": None, "people's": ann(), "others'": client(by=others())}
+    VARIANTS: ClassVar = tuple(product(NAMES, HOSTS, SHOWN, VERSIONS))
+    BY = "people's"
+    RIGHT: ClassVar = {
+        b"default.example.com": BY,
+        b"same.example.com": BY,
+        b"own.example.com": "others'",
+    }
+    """Whose certificates count, at hosts that want one."""
+
+    def setUp(self) -> None:
+        """Start a daemon with all of them."""
+        self.rig = self.started()
+
+    def started(self) -> AskingRig:
+        """Return one."""
+        return AskingRig(
+            *(
+                route(host.decode(), allow_public_unauthenticated_access=True, **more)
+                for host, more in self.HOSTS.items()
+            )
+        )
+
+    def wanted(self, name: bytes | None, host: bytes, shown: str) -> int:
+        """Return the status that is right, in the words of the manual."""
+        if host not in self.RIGHT:
+            return 200
+        rules = [self.RIGHT.get(one or b"", "maybe") for one in (name, host)]
+        if name == b"maybe.example.com":
+            rules[0] = self.BY  # it asks for the same, and would do without
+        if rules[0] != rules[1]:
+            return 421
+        return 200 if shown == self.RIGHT[host] else 495
+
+    def test_all_pairs(self) -> None:
+        """Each name with each host and each certificate, in both versions of TLS."""
+        for name, host, kind, version in self.VARIANTS:
+            conn = self.rig.meet(name, self.SHOWN[kind], version=version)
+            status, seen = reached(self.rig, conn, host)
+            wanted = self.wanted(name, host, kind)
+            self.assertEqual((status, seen), (wanted, wanted == 200), (name, host, kind))
+
+    def test_one_after_the_other(self) -> None:
+        """A connection that was good for one host is not for the next one that it names."""
+        for name, kind in product(self.HOSTS, self.SHOWN):
+            for first, then in permutations(self.HOSTS, 2):
+                conn = self.rig.meet(name, self.SHOWN[kind])
+                status, _ = reached(self.rig, conn, first)
+                self.assertEqual(status, self.wanted(name, first, kind))
+                if status == 200:  # else it is closed
+                    status, _ = reached(self.rig, conn, then)
+                    self.assertEqual(status, self.wanted(name, then, kind), (name, first, then))
+
+    def test_spellings_of_the_host(self) -> None:
+        """No spelling of a host gets past its rule on a connection that was asked for nothing."""
+        for host in (*in_cases(b"default.example.com")[::9973], b"default.example.com:443"):
+            conn = self.rig.meet(b"free.example.com", ann())
+            status, seen = reached(self.rig, conn, host)
+            self.assertEqual((status, seen), (421, False), host)
+
+    def test_fields_that_speak_of_certificates(self) -> None:
+        """What a balancer would write of a certificate is not believed from anybody."""
+        for field in (b"client-cert", b"x-forwarded-client-cert", b"x-ssl-client-verify", b"via"):
+            conn = self.rig.meet(b"default.example.com")
+            octets = request(b"/", (field, b"SUCCESS"), host=b"default.example.com")
+            self.assertEqual(self.rig.ask(conn, octets).status, 495, field)
+
+    def test_without_tls(self) -> None:
+        """A connection on which nobody could have shown anything is good for no such host."""
+        for host, kind in self.RIGHT.items():
+            conn = self.rig.connect_with(server_name=host)
+            self.assertEqual(reached(self.rig, conn, host), (421, False), kind)
+
+
+class RevokedTests(SynchronousTestCase):
+    """T5: a certificate that was revoked, or of which that cannot be known, gets nobody on."""
+
+    row = "T5"
+    THERE = route("app.example.com", allow_public_unauthenticated_access=True)
+    GONE = client(title="gone")
+    DAY_BEFORE = datetime.fromtimestamp(RIG_NOW, UTC) - days(1)
+    VARIANTS: ClassVar = {
+        "revoked": revoking(GONE),
+        "among others": revoking(*(client() for _ in range(20)), GONE, client()),
+        "in an old list": revoking(GONE, due=DAY_BEFORE),
+        "in a newer list": revoking() + revoking(GONE, begin=BEGIN + days(1)),
+        "before an older list": revoking(GONE, begin=BEGIN + days(1)) + revoking(),
+        "a list that is out of date": revoking(due=DAY_BEFORE),
+        "a list that somebody else signed": revoking(signed_by=others()),
+    }
+    """Lists under which it must not count."""
+
+    def test_shut_out(self) -> None:
+        """Whatever the list is like, both at the first request and at a later one."""
+        for kind, crl in self.VARIANTS.items():
+            rig = AskingRig(self.THERE)
+            open_ = rig.meet(b"app.example.com", self.GONE)
+            self.assertEqual(reached(rig, open_, b"app.example.com")[0], 200)
+            rig.reload(self.THERE, downstream_mtls=mtls(crl=crl))
+            for conn in (open_, rig.meet(b"app.example.com", self.GONE)):
+                self.assertEqual(reached(rig, conn, b"app.example.com"), (495, False), kind)
+
+    def test_in_the_handshake(self) -> None:
+        """With reject_connection it does not even get a connection."""
+        for kind, crl in self.VARIANTS.items():
+            rig = AskingRig(
+                self.THERE, downstream_mtls=mtls(crl=crl, enforcement="reject_connection")
+            )
+            for version in VERSIONS:
+                with self.assertRaises(SSL.Error, msg=kind):
+                    rig.meet(b"app.example.com", self.GONE, version=version)
 
 
 class NameTests(SynchronousTestCase):
@@ -282,6 +420,20 @@ class UnreadableTests(SynchronousTestCase):
                 self.problem(directory, tls_custom_ca=pem.decode())
         for path in (directory / "missing.pem", directory, Path(os.devnull)):
             self.problem(directory, tls_custom_ca_file=str(path))
+
+    def test_of_clients(self) -> None:
+        """Neither an authority of clients nor a list of what it revoked is left out silently."""
+        good = {"certificate": leaf("app.example.test").pem.decode()}
+        good["certificate_key"] = leaf("app.example.test").key_pem.decode()
+        for pem in self.VARIANTS:
+            with contextlib.suppress(UnicodeDecodeError):
+                for more in (
+                    {"ca": pem.decode()},
+                    {"ca": authority().pem.decode(), "crl": pem.decode()},
+                ):
+                    found = problems(minimal(insecure_server=None, downstream_mtls=more, **good))
+                    key = "crl" if "crl" in more else "ca"
+                    self.assertTrue(found[0].startswith(f"downstream_mtls.{key}: "), found)
 
     def problem(self, directory: Path, **more: str) -> None:
         """Find that a route with this setting is refused, for this setting."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.access.decision import Allow, Deny, SignIn
 from pomeriumd.access.routes import Route
-from pomeriumd.access.verdict import SESSION, Question, Verdict
+from pomeriumd.access.verdict import CLIENT_CERTIFICATE, SESSION, Question, Verdict
 from pomeriumd.authorize.policies import HOLDS, Cluster, Policies
 from pomeriumd.crypto.keys import KeyRing, Purpose, ring
 from pomeriumd.errors import SettingsError
@@ -405,3 +405,55 @@ class BuildingTests(SynchronousTestCase):
     def test_how_many(self) -> None:
         """They can be counted."""
         self.assertEqual(len(policies(cluster(ALLOWED, route("other.example.com")))), 2)
+
+
+class ClientCertificateTests(SynchronousTestCase):
+    """A list of client certificates is asked besides all else, over gRPC as in one process."""
+
+    PRINT, KEY = "ab" * 32, "A" * 43 + "="
+
+    def given(self, attribute: str | None, token: str = "", **more: Any) -> Verdict:
+        """Return the verdict on a question that has travelled."""
+        its = route(APP, allowed_client_certificates=(self.PRINT, self.KEY), **more)
+        found = policies(cluster(its))
+        attributes = {} if attribute is None else {CLIENT_CERTIFICATE: attribute}
+        question = Question(route=Route.of(its).id, token=token, attributes=attributes)
+        asked = api.read_question(api.write_question(question))
+        return api.read_verdict(api.write_verdict(found.answer(asked, NOW)))
+
+    def test_besides_all_else(self) -> None:
+        """Neither a public route nor a session does without; the certificate alone does not do."""
+        token = encode(ALICE, KEYS)
+        other = f"{'cd' * 32} {'B' * 43}="
+        for attribute, decision in (
+            (None, Deny(("client-certificate-required",))),
+            ("", Deny(("client-certificate-required",))),
+            (other, Deny(("client-certificate-unauthorized",))),
+        ):
+            for more in (
+                {"allow_public_unauthenticated_access": True},
+                {"allowed_users": ("alice@example.com",)},
+            ):
+                self.assertEqual(self.given(attribute, token, **more).decision, decision)
+        for attribute in (f"{self.PRINT} {'B' * 43}=", f"{'cd' * 32} {self.KEY}"):
+            public = self.given(attribute, allow_public_unauthenticated_access=True)
+            self.assertEqual(public.decision, Allow(("accept",)))
+            self.assertEqual(public.depends_on, {CLIENT_CERTIFICATE})
+            allowed = self.given(attribute, token, allowed_users=("alice@example.com",))
+            self.assertEqual(allowed.decision, Allow(("email-ok",)))
+            self.assertEqual(allowed.depends_on, {SESSION, CLIENT_CERTIFICATE})
+            nobody = self.given(attribute, allowed_users=("alice@example.com",))
+            self.assertIsInstance(nobody.decision, SignIn)
+
+    def test_digest(self) -> None:
+        """Another list is another digest; where there is none, it is what it was."""
+        lists: tuple[tuple[str, ...], ...] = (
+            (),
+            (self.PRINT,),
+            (self.KEY,),
+            (self.KEY, self.PRINT),
+        )
+        found = [policies(cluster(route(APP, allowed_client_certificates=its))) for its in lists]
+        self.assertEqual(len({one.digest for one in found}), 4)
+        turned = route(APP, allowed_client_certificates=(self.PRINT, self.KEY))
+        self.assertEqual(policies(cluster(turned)).digest, found[3].digest)

@@ -302,8 +302,12 @@ class RoundTripTests(SynchronousTestCase):
     def test_every_key_is_tried(self) -> None:
         """No key is left out of the files that are tried."""
         routes = {"from", "to", *LISTS, *OPEN, "path", "prefix", "regex", *ROUTE_MORE, *VERIFIED}
-        self.assertEqual(set(ROUTE_KEYS) - routes - {"tls_skip_verify"}, set())
+        # Those of client certificates are tried by tests/settings/test_downstream.py.
+        routes |= {"tls_downstream_client_ca", "tls_downstream_client_certificate"}
+        routes |= {"tls_skip_verify", "allowed_client_certificates"}
+        self.assertEqual(set(ROUTE_KEYS) - routes, set())
         tried = {*NEEDED, *MORE, *GRPC, *ELSEWHERE, "policy", "clusters", "use_proxy_protocol"}
         tried |= {"certificate", "certificate_key", "insecure_server", "grpc_client_ca"}
+        tried |= {"client_ca", "client_crl", "downstream_mtls"}
         tried |= {"grpc_client_certificate", "grpc_client_certificate_key"}
         self.assertEqual(set(GLOBAL_KEYS) - tried, {"routes", "certificates", "grpc_insecure"})

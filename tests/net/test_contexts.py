@@ -217,7 +217,9 @@ class TermsTests(SynchronousTestCase):
 
     def test_alpn(self) -> None:
         """Our preference decides; no offer is no protocol; none in common is refused."""
-        both = CertificateStore.of([leaf("a.test").pair()], NOW, protocols=(b"h2", b"http/1.1"))
+        both = CertificateStore.of(
+            [leaf("a.test").pair()], NOW, Terms(protocols=(b"h2", b"http/1.1"))
+        )
         for store, offered, wanted in [
             (STORE, [b"h2", b"http/1.1"], b"http/1.1"),
             (STORE, [b"http/1.1"], b"http/1.1"),
@@ -239,15 +241,6 @@ class TermsTests(SynchronousTestCase):
         for name in (b"first.test", b"x.example.test"):
             again, _ = met(STORE, name, before=client)
             self.assertEqual(again.master_key(), client.master_key())
-
-    def test_no_resumption(self) -> None:
-        """Terms that forbid it give no session that resumes, in either version."""
-        never = finish(
-            CertificateStore.building([leaf("a.test").pair()], NOW, Terms(resumes=False))
-        )
-        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
-            for store, wanted in ((never, False), (STORE, True)):
-                self.assertEqual(resumed(store, store, version), wanted, version)
 
     def test_partial_writes_may_move(self) -> None:
         """The modes that writing on the socket relies on are on, set by pyOpenSSL."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 
 from OpenSSL import SSL
-from OpenSSL._util import lib
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.net.contexts import CertificateStore, Terms
 from pomeriumd.net.staples import Shown, Staples, named
-from pomeriumd.pieces import finish
 from tests.support.certificates import NOW, Issued, authority, issue, leaf
 from tests.support.stapled import Says, stapled
 
@@ -59,7 +57,7 @@ class StapleTests(SynchronousTestCase):
             one.pair(f"certificates[{number}]", authority())
             for number, one in enumerate([self.first, self.second, leaf("plain.test")])
         ]
-        self.store = finish(CertificateStore.building(pairs, NOW, Terms(staples=self.staples)))
+        self.store = CertificateStore.of(pairs, NOW, Terms(staples=self.staples))
 
     def put(self, one: Issued, der: bytes) -> None:
         """Have an answer for a certificate."""
@@ -123,29 +121,3 @@ class StapleTests(SynchronousTestCase):
             [False, True, False],
         )
         self.assertFalse(self.store.any_provisional)
-
-
-class ResumptionTests(SynchronousTestCase):
-    """A store lets sessions be resumed, or lets none."""
-
-    def resumed(self, *, resumed: bool, version: int) -> bool:
-        """Return whether a client's second handshake goes on with its first."""
-        store = finish(
-            CertificateStore.building([leaf("a.test").pair()], NOW, Terms(resumes=resumed))
-        )
-        context = only(version)
-        first = met(store, b"a.test", SSL.Connection(context, None))
-        second = SSL.Connection(context, None)
-        session = first.get_session()
-        assert session is not None
-        second.set_session(session)
-        met(store, b"a.test", second)
-        return bool(lib.SSL_session_reused(second._ssl))
-
-    def test_sessions_resume(self) -> None:
-        """By default a second handshake is a short one."""
-        self.assertTrue(all(self.resumed(resumed=True, version=v) for v in VERSIONS))
-
-    def test_no_session_resumes_where_that_is_forbidden(self) -> None:
-        """Neither by ticket nor by its id: somebody asks for client certificates here."""
-        self.assertFalse(any(self.resumed(resumed=False, version=v) for v in VERSIONS))

@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.net.contexts import VALIDATION, CertificateStore, NoCommonProtocol, Terms
 from pomeriumd.net.pem import Key
-from pomeriumd.pieces import finish
 from tests.support.certificates import NOW, Issued, issue, leaf
 
 
@@ -33,7 +32,7 @@ class ValidationTests(SynchronousTestCase):
         self.proof = issue("app.example.com", title="proof")
         pairs = [leaf("app.example.com").pair(), leaf("mail.example.com").pair()]
         proofs = One(b"app.example.com", self.proof)
-        self.store = finish(CertificateStore.building(pairs, NOW, Terms(validations=proofs)))
+        self.store = CertificateStore.of(pairs, NOW, Terms(validations=proofs))  # type: ignore[arg-type]
 
     def shake(self, name: bytes, *protocols: bytes) -> SSL.Connection:
         """Return a client whose handshake is complete."""

@@ -11,13 +11,16 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.access.authorizer import Authorizer
+from pomeriumd.access.client_certificate import facts
 from pomeriumd.access.decision import Decision, Deny, SignIn
 from pomeriumd.access.routes import Route
+from pomeriumd.access.verdict import CLIENT_CERTIFICATE, SESSION
 from pomeriumd.errors import Undecided
 from pomeriumd.proxy import decisions
 from pomeriumd.proxy.decisions import Decisions, Memory
 from pomeriumd.session.known import Known
 from pomeriumd.session.session import Identity, Session
+from tests.support.clients import ann, client
 from tests.support.elsewhere import YES, Elsewhere
 from tests.support.settings import ISSUER, route
 
@@ -106,6 +109,34 @@ class KeptTests(DecisionsCase):
             (question.route, question.token, question.generation, dict(question.attributes)),
             (HERE.id, "alice, seen lately", "ours", {}),
         )
+
+    def test_client_certificates_are_kept_apart(self) -> None:
+        """Where the policy asks for it, the question has it, and so has what is kept."""
+        listed = Route.of(route("c.example.com", allowed_client_certificates=("ab" * 32,)))
+        one, other = (facts(it.certificate) for it in (ann(), client()))
+        depends = frozenset({SESSION, CLIENT_CERTIFICATE})
+        for which, outcome in ((one, YES), (other, NO), (None, NO)):
+            waiter = self.decisions.decide(listed, known(), which)
+            assert isinstance(waiter, Deferred)
+            given = {} if which is None else {CLIENT_CERTIFICATE: which.attribute}
+            self.assertEqual(dict(self.elsewhere.last.question.attributes), given)
+            self.elsewhere.last.gives(decision=outcome, depends_on=depends)
+            self.assertEqual(self.successResultOf(waiter), outcome)
+        self.assertEqual(self.decisions.decide(listed, known(), one), YES)
+        self.assertEqual(self.decisions.decide(listed, known(), other), NO)
+        # A certificate decides nothing for another one, another session, or for none at all.
+        for who, which in ((known("bob"), one), (None, one), (known(), None)):
+            self.assertIsInstance(self.decisions.decide(listed, who, which), Deferred)
+
+    def test_a_certificate_nobody_asked_about(self) -> None:
+        """A policy here that asks for none sends none; one there that does is not kept."""
+        its = facts(ann().certificate)
+        waiter = self.decisions.decide(HERE, known(), its)
+        assert isinstance(waiter, Deferred)
+        self.assertEqual(dict(self.elsewhere.last.question.attributes), {})
+        self.elsewhere.last.gives(depends_on=frozenset({SESSION, CLIENT_CERTIFICATE}))
+        self.successResultOf(waiter)
+        self.assertIsInstance(self.decisions.decide(HERE, known(), its), Deferred)
 
     def test_routes_and_tokens_are_kept_apart(self) -> None:
         """Another route, another token and nobody are other questions."""

@@ -94,9 +94,8 @@ class FieldTests(SynchronousTestCase):
         for found in ("a\r\nB: c", "a\nb", "\x00", "caf\u00e9", "\x7f"):
             self.refuses(fields.header_value, found, odd)
         self.refuses(fields.header_value, " a", "begins or ends with a space")
-        self.refuses(
-            fields.header_value, "${pomerium.id_token}", "not yet: $pomerium. substitutions"
-        )
+        not_yet = "not yet: $pomerium. substitutions"
+        self.refuses(fields.response_header_value, "${pomerium.id_token}", not_yet)
         self.refuses(fields.header_value, 1, "want text, got a number; put it in quotes")
 
     def test_request_header_names(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml as pyyaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, ROUTE_KEYS, spellings
+from pomeriumd.settings.keys import CLUSTER_KEYS, GLOBAL_KEYS, MTLS_KEYS, ROUTE_KEYS, spellings
 from pomeriumd.settings.known import GLOBAL_GONE, GLOBAL_NOT_YET, ROUTE_GONE, ROUTE_NOT_YET
 from pomeriumd.settings.manual import manual
 from pomeriumd.settings.roles import NEEDS
@@ -44,6 +44,7 @@ class ManualTests(SynchronousTestCase):
         self.assertEqual(keys_of("For the whole process"), spellings(GLOBAL_KEYS))
         self.assertEqual(keys_of("For each route"), spellings(ROUTE_KEYS))
         self.assertEqual(keys_of("For each cluster"), spellings(CLUSTER_KEYS))
+        self.assertEqual(keys_of("For downstream_mtls"), spellings(MTLS_KEYS))
 
     def test_every_refused_key(self) -> None:
         """Every key of Pomerium that is not here is named."""
@@ -54,12 +55,12 @@ class ManualTests(SynchronousTestCase):
     def test_every_example_is_taken(self) -> None:
         """What the manual gives as an example is right by itself."""
         for name, key in GLOBAL_KEYS.items():
-            if key.doc.example and name != "certificates":
+            if key.doc.example and name not in ("certificates", "downstream_mtls"):
                 given = {**BESIDE, "idp_provider_url": "https://id.example.com"}
                 given[name] = self.value(key.doc.example)
                 self.assertEqual(problems(minimal(**given)), [])
         for name, key in ROUTE_KEYS.items():
-            if key.doc.example:
+            if key.doc.example and name != "allowed_client_certificates":
                 one = route(**{"to": "https://a", name: self.value(key.doc.example)})
                 self.assertEqual(problems(minimal(policy=[one])), [])
         given = {
