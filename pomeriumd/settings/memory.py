@@ -176,8 +176,8 @@ WORKER = (
     Held(
         what="Routes, and all that was built of them; twice while a reload is under way, and for "
         "as long as exchanges of before go on",
-        most="{MOST_ROUTES:,}; 6 KiB each, 1 MiB more where `tls_custom_ca` is a whole bundle",
-        size=60 * MIB,
+        most="{MOST_ROUTES:,}; 7 KiB each, 1 MiB more where `tls_custom_ca` is a whole bundle",
+        size=70 * MIB,
         usual=MIB,
         moved="`policy`, `routes`",
         bounds=(("pomeriumd.settings.check.MOST_ROUTES", 10_000),),

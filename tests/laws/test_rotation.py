@@ -307,7 +307,7 @@ class ReplicaTests(SignInCase):
 
     def wandering(self) -> Wandering:
         """Return another person's browser."""
-        return Wandering(self.rig, self.provider)
+        return Wandering(self.rig, self.provider, ends={})
 
     def orders(self, length: int) -> Iterator[tuple[list[Generation], str]]:
         """Give the replicas of so many requests, in every order, for each mixture of steps."""

@@ -305,6 +305,8 @@ class RoundTripTests(SynchronousTestCase):
         # Those of client certificates are tried by tests/settings/test_downstream.py.
         routes |= {"tls_downstream_client_ca", "tls_downstream_client_certificate"}
         routes |= {"tls_skip_verify", "allowed_client_certificates"}
+        # Other words for what is tried; by tests/settings/test_check.py.
+        routes |= {"tls_upstream_server_name", "tls_upstream_allow_renegotiation"}
         self.assertEqual(set(ROUTE_KEYS) - routes, set())
         tried = {*NEEDED, *MORE, *GRPC, *ELSEWHERE, "policy", "clusters", "use_proxy_protocol"}
         tried |= {"certificate", "certificate_key", "insecure_server", "grpc_client_ca"}

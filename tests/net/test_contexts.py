@@ -217,9 +217,8 @@ class TermsTests(SynchronousTestCase):
 
     def test_alpn(self) -> None:
         """Our preference decides; no offer is no protocol; none in common is refused."""
-        both = CertificateStore.of(
-            [leaf("a.test").pair()], NOW, Terms(protocols=(b"h2", b"http/1.1"))
-        )
+        terms = Terms(protocols=(b"h2", b"http/1.1"))
+        both = CertificateStore.of([leaf("a.test").pair()], NOW, terms)
         for store, offered, wanted in [
             (STORE, [b"h2", b"http/1.1"], b"http/1.1"),
             (STORE, [b"http/1.1"], b"http/1.1"),

@@ -93,6 +93,10 @@ class ReportTests(SynchronousTestCase):
             [
                 "10 dangers, in case you did not mean it:",
                 (
+                    "  tls_skip_verify: certificates are not verified, so whoever stands between "
+                    "can be the application, at policy[2] (https://a); set tls_custom_ca instead"
+                ),
+                (
                     "  policy[0]: public: https://wiki.example.com is open to everybody, without "
                     "sign-in"
                 ),
@@ -100,7 +104,6 @@ class ReportTests(SynchronousTestCase):
                     "  policy[1]: nobody may use https://wiki.example.com: it has no "
                     "allowed_users, _groups or _domains"
                 ),
-                "  policy[2]: tls_skip_verify: whoever stands between can be https://a",
                 "  policy[3]: from: http://b.example.com is served without TLS",
                 "  cookie_secure: false, so sessions travel over plain http too",
                 "  cookie_http_only: false, so scripts of the applications can read sessions",
