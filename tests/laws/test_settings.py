@@ -118,6 +118,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "shared_secret_previous": roots(b"t"),
     "cookie_secret_previous": roots(b"d"),
     "signing_key": st.just(SIGNING_KEY),
+    "certificates_dir": st.sampled_from(["/etc/pomerium/certs", "/etc/letsencrypt/live/"]),
     "control_socket": st.sampled_from(["/run/pomerium/control.sock", "/var/lib/a b/\u00e9.sock"]),
     "cookie_name": names,
     "cookie_domain": st.just("example.com"),

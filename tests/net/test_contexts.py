@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import weakref
+from typing import Any
 
+import attrs
 from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -16,13 +18,16 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
+from OpenSSL._util import lib
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pomeriumd.errors import SettingsError
-from pomeriumd.net.contexts import (
-    CertificateStore,
-    NoCommonProtocol,
-)
+from pomeriumd.net import contexts
+from pomeriumd.net.contexts import CertificateStore, NoCommonProtocol
+from pomeriumd.net.terms import Terms, server_context
+from pomeriumd.pieces import finish
+from pomeriumd.settings.chain import examined
 from pomeriumd.settings.values import CertificatePair, Secret
 from tests.support.certificates import BEGIN, END, NOW, authority, issue, leaf
 
@@ -73,6 +78,17 @@ def shake(client: SSL.Connection, server: SSL.Connection) -> None:
         if not waiting:
             return
     raise AssertionError("no end to the handshake")
+
+
+def resumed(first: CertificateStore, second: CertificateStore, version: int) -> bool:
+    """Tell whether a session of the first store goes on at the second."""
+    client, server = met(first, b"a.test", version=version)
+    # In TLS 1.3 the ticket comes behind the handshake.
+    server.send(b"x")
+    client.bio_write(server.bio_read(65536))
+    client.recv(1)
+    again, _ = met(second, b"a.test", before=client)
+    return bool(lib.SSL_session_reused(again._ssl))
 
 
 def shown(client: SSL.Connection) -> str:
@@ -224,11 +240,126 @@ class TermsTests(SynchronousTestCase):
             again, _ = met(STORE, name, before=client)
             self.assertEqual(again.master_key(), client.master_key())
 
+    def test_no_resumption(self) -> None:
+        """Terms that forbid it give no session that resumes, in either version."""
+        never = finish(
+            CertificateStore.building([leaf("a.test").pair()], NOW, Terms(resumes=False))
+        )
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            for store, wanted in ((never, False), (STORE, True)):
+                self.assertEqual(resumed(store, store, version), wanted, version)
+
     def test_partial_writes_may_move(self) -> None:
         """The modes that writing on the socket relies on are on, set by pyOpenSSL."""
         wanted = 0x1 | 0x2  # SSL_MODE_ENABLE_PARTIAL_WRITE, ..._ACCEPT_MOVING_WRITE_BUFFER
         fresh = CertificateStore.of([leaf("a.test").pair()], NOW)
         self.assertEqual(fresh.base().set_mode(0) & wanted, wanted)
+
+
+class GenerationsTests(SynchronousTestCase):
+    """What has not changed lives on in the next store, and so do tickets."""
+
+    def next(
+        self, before: CertificateStore, *pairs: CertificatePair, terms: Terms | None = None
+    ) -> CertificateStore:
+        """Return a store that comes after another one."""
+        return finish(CertificateStore.building(pairs, NOW, terms or before.terms, before))
+
+    def test_contexts_are_kept(self) -> None:
+        """A pair that is still there keeps its context; another one at its place has its own."""
+        one, two = leaf("a.test").pair("1"), leaf("b.test").pair("2")
+        first = CertificateStore.of([one, two], NOW)
+        contexts = [each.context() for each in first]
+        second = self.next(first, leaf("c.test").pair("1"), two)
+        self.assertIsNot(second.choose(None).context(), contexts[0])
+        self.assertIs(second.choose(b"b.test").context(), contexts[1])
+        self.assertEqual(shown(met(second, b"c.test")[0]), "CN=c.test")
+        self.assertEqual(shown(met(first, b"a.test")[0]), "CN=a.test")
+
+    def test_tickets_go_on(self) -> None:
+        """Also when the very certificate was renewed; but not on other terms, nor for ever."""
+        first = CertificateStore.of([leaf("a.test").pair()], NOW)
+        second = self.next(first, issue("a.test").pair())
+        other = self.next(first, leaf("a.test").pair(), terms=Terms(protocols=(b"http/1.1",)))
+        tomorrow = NOW + contexts.TICKET_SECONDS
+        late = finish(CertificateStore.building([leaf("a.test").pair()], tomorrow, before=second))
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            self.assertTrue(resumed(first, second, version))
+            self.assertFalse(resumed(first, other, version))
+            self.assertFalse(resumed(first, late, version))
+
+    def test_made_when_it_is_asked_for(self) -> None:
+        """Of many of a kind one is tried, and the others wait for their first client."""
+        made: list[SSL.Context] = []
+
+        def counted(*given: Any) -> SSL.Context:
+            made.append(server_context(*given))
+            return made[-1]
+
+        self.patch(contexts, "server_context", counted)
+        store = CertificateStore.of([leaf(f"n{number}.test").pair() for number in range(20)], NOW)
+        self.assertEqual(len(made), 2)
+        for _ in range(2):
+            met(store, b"n7.test")
+        self.assertEqual(len(made), 3)
+
+    def test_the_base_shows_nothing(self) -> None:
+        """A certificate that OpenSSL refuses after all ends its own handshakes, in the log."""
+        store = CertificateStore.of([leaf("a.test").pair()], NOW)
+        chosen = store.choose(None)
+        broken = attrs.evolve(chosen.pair, key=Secret(leaf("b.test").key_pem))
+        chosen.pair, chosen._context = broken, None
+        with capturedLogs() as events, self.assertRaises(SSL.Error):
+            met(store, b"a.test")
+        self.assertEqual(
+            {event["why"] for event in events},
+            {"the key does not belong to the certificate of a.test"},
+        )
+
+
+NAMES = st.sampled_from(
+    [f"{star}{host}" for host in ("a.test", "b.a.test", "test", "c") for star in ("", "*.", "x.")]
+)
+
+
+def naive(pairs: list[list[str]], asked: str) -> int:
+    """Return which of them answers, in the manual's words: exact, then wildcard, then the first."""
+    wild = "*." + asked.partition(".")[2]
+    for wanted in (asked, wild):
+        for number, names in enumerate(pairs):
+            if wanted in names:
+                return number
+    return 0
+
+
+class ModelTests(SynchronousTestCase):
+    """choose() is what a naive search finds."""
+
+    @given(st.lists(st.lists(NAMES, max_size=4), min_size=1, max_size=5), st.lists(NAMES))
+    def test_choice(self, named: list[list[str]], asked: list[str]) -> None:
+        """Whatever certificates there are, now and before, and whoever is asked for."""
+        pairs = [made(number, tuple(names)) for number, names in enumerate(named)]
+        former = finish(CertificateStore.building(pairs[::-1], NOW))
+        for store in (
+            finish(CertificateStore.building(pairs, NOW)),
+            finish(CertificateStore.building(pairs, NOW, before=former)),
+        ):
+            for name in asked:
+                wanted = pairs[naive(named, name)]
+                self.assertEqual(store.choose(name.encode()).pair.place, wanted.place, name)
+                self.assertIs(
+                    store.choose(name.upper().encode() + b"."), store.choose(name.encode())
+                )
+
+
+def made(number: int, names: tuple[str, ...]) -> CertificatePair:
+    """Return a pair that is said to have these names."""
+    pair = KNOWN.pair(f"certificates[{number}]")
+    facts = attrs.evolve(examined(pair.chain, pair.key.reveal())[1], names=names)
+    return attrs.evolve(pair, facts=facts)
+
+
+KNOWN = leaf("known.test")
 
 
 class LifeTests(SynchronousTestCase):
