@@ -94,8 +94,28 @@ ROUTE_MORE: dict[str, st.SearchStrategy[Any]] = {
 ROUTES = st.tuples(TLS, ACCESS, MATCHERS, st.fixed_dictionaries({}, optional=ROUTE_MORE)).map(
     lambda parts: {key: value for part in parts for key, value in part.items()}
 )
-SERVING = st.sampled_from(
-    [{"insecure_server": True}, {"certificate": CHAIN, "certificate_key": KEY}]
+CERTIFIED = {"certificate": CHAIN, "certificate_key": KEY}
+AUTOCERT: dict[str, Any] = {
+    "autocert": True,
+    "autocert_dir": "/var/lib/pomerium/\u00e9",
+    "autocert_email": "ops@example.com",
+    "autocert_trusted_ca": CHAIN,
+    "autocert_must_staple": True,
+}
+BY_DNS = {
+    "autocert_challenge": "dns-01",
+    "autocert_dns_hook": "/usr/local/sbin/acme-dns",
+    "autocert_names": ["www.example.com", "*.example.com"],
+    "autocert_use_staging": True,
+}
+WITH_ACCOUNT = {
+    "autocert_ca": "https://acme.example.com/directory",
+    "autocert_eab_key_id": "kid-1",
+    "autocert_eab_mac_key": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0",
+}
+SERVING = st.sampled_from([{"insecure_server": True}, CERTIFIED])
+ORDERING = st.sampled_from(
+    [{**CERTIFIED, **AUTOCERT, **more, "insecure_server": False} for more in (BY_DNS, WITH_ACCOUNT)]
 )
 NEEDED: dict[str, st.SearchStrategy[Any]] = {
     "cookie_secret": roots(b"c"),
@@ -119,6 +139,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "shared_secret_previous": roots(b"t"),
     "cookie_secret_previous": roots(b"d"),
     "signing_key": st.just(SIGNING_KEY),
+    "certificates_dir": st.sampled_from(["/etc/pomerium/certs", "/etc/letsencrypt/live/"]),
     "control_socket": st.sampled_from(["/run/pomerium/control.sock", "/var/lib/a b/\u00e9.sock"]),
     "cookie_name": names,
     "cookie_domain": st.just("example.com"),
@@ -211,6 +232,7 @@ FILES = st.tuples(
     SERVING,
     st.fixed_dictionaries(NEEDED, optional={**MORE, **GRPC, "use_proxy_protocol": flags}),
     st.just({})
+    | ORDERING
     | st.fixed_dictionaries(
         {**ELSEWHERE, "services": SOME_ROLES, "grpc_address": st.just("[::1]:7")}
     ),
@@ -225,6 +247,8 @@ def shown(name: str, value: Any) -> Any:
         octets = value.reveal()
         root = name.removesuffix("_previous") in ("cookie_secret", "shared_secret")
         value = base64.b64encode(octets) if root else octets
+        if name == "autocert_eab_mac_key":
+            value = base64.urlsafe_b64encode(octets).rstrip(b"=")
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, float):
@@ -311,5 +335,6 @@ class RoundTripTests(SynchronousTestCase):
         tried = {*NEEDED, *MORE, *GRPC, *ELSEWHERE, "policy", "clusters", "use_proxy_protocol"}
         tried |= {"certificate", "certificate_key", "insecure_server", "grpc_client_ca"}
         tried |= {"client_ca", "client_crl", "downstream_mtls"}
+        tried |= {*AUTOCERT, *BY_DNS, *WITH_ACCOUNT}
         tried |= {"grpc_client_certificate", "grpc_client_certificate_key"}
         self.assertEqual(set(GLOBAL_KEYS) - tried, {"routes", "certificates", "grpc_insecure"})
