@@ -23,15 +23,15 @@ from josepy.jwk import JWKEC
 from treq.client import HTTPClient
 from treq.content import collect
 from twisted.internet import defer
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import DNSLookupError
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IAgent, IResponse
 
 from pomeriumd.acme.problems import LIMITED, REFUSED, UNREACHABLE, AcmeError
+from pomeriumd.small_body import SmallBody
 
 SECONDS = 20.0
 """For one request, from the name look-up to the last byte."""
@@ -197,7 +197,7 @@ class Wire:
 
     async def _asking(self, method: str, url: str, body: bytes | None) -> Reply:
         # One HTTPClient a request: it keeps cookies.
-        response = await HTTPClient(self._agent, data_to_body_producer=_Body).request(
+        response = await HTTPClient(self._agent, data_to_body_producer=SmallBody).request(
             method,
             url,
             headers=Headers(
@@ -303,30 +303,3 @@ def _named(error: BaseException) -> str:
     if isinstance(error, DNSLookupError):
         return "its name is not found"
     return shown(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-
-
-@implementer(IBodyProducer)
-@attrs.frozen
-class _Body:
-    """A small body, sent at once: treq's own producer takes turns of the global reactor."""
-
-    _octets: bytes = attrs.field(repr=False)
-
-    @property
-    def length(self) -> int:
-        """Size in bytes."""
-        return len(self._octets)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write all of it."""
-        consumer.write(self._octets)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Do nothing: all is written."""
-
-    def resumeProducing(self) -> None:
-        """Do nothing: all is written."""
-
-    def stopProducing(self) -> None:
-        """Do nothing: all is written."""

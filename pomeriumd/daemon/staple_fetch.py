@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import OK, PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
-from zope.interface import implementer
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent
 
 from pomeriumd.net.ocsp import LARGEST
+from pomeriumd.small_body import SmallBody
 
 SECONDS = 10.0
 """For all of it, from the name's look-up to the last byte."""
@@ -75,7 +75,7 @@ def ask(agent: IAgent, clock: IReactorTime, url: str, question: bytes) -> Deferr
 
 
 async def _ask(agent: IAgent, url: str, question: bytes) -> bytes:
-    response = await agent.request(b"POST", url.encode("ascii"), _FIELDS, _Question(question))
+    response = await agent.request(b"POST", url.encode("ascii"), _FIELDS, SmallBody(question))
     if response.code != OK:
         response.deliverBody(_Drop())
         moved = ", and is not followed" if 300 <= response.code < 400 else ""  # noqa: PLR2004
@@ -86,29 +86,6 @@ async def _ask(agent: IAgent, url: str, question: bytes) -> bytes:
     body = _Body()
     response.deliverBody(body)
     return await body.done
-
-
-@implementer(IBodyProducer)
-class _Question:
-    """The question, written at once."""
-
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-        self.length = len(octets)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write all of it."""
-        consumer.write(self._octets)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Do nothing: all is written."""
-
-    def resumeProducing(self) -> None:
-        """Do nothing: all is written."""
-
-    def stopProducing(self) -> None:
-        """Do nothing: all is written."""
 
 
 class _Drop(Protocol):

@@ -15,8 +15,8 @@ import attrs
 from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -36,6 +36,7 @@ from pomeriumd.errors import ProviderError
 from pomeriumd.oidc.document import read_object
 from pomeriumd.oidc.flow import Form
 from pomeriumd.oidc.waiting import within
+from pomeriumd.small_body import SmallBody
 
 DEFAULT_SECONDS = 5.0
 """For a whole request, from the name look-up to the last byte."""
@@ -160,7 +161,8 @@ class ProviderClient:
         try:
             # One HTTPClient a request: it keeps cookies, and the provider's have no
             # business in the next person's sign-in.
-            response = await HTTPClient(_Plain(self._agent), data_to_body_producer=_Body).request(
+            client = HTTPClient(_Plain(self._agent), data_to_body_producer=SmallBody)
+            response = await client.request(
                 method,
                 url,
                 headers=Headers({name: [value] for name, value in {**_JSON, **fields}.items()}),
@@ -233,37 +235,6 @@ class _Plain:
             _drop(response)
             raise _Coded
         return response
-
-
-@implementer(IBodyProducer)
-@attrs.frozen
-class _Body:
-    """
-    A small body, sent at once.
-
-    treq's own producer would spread it over turns of the global reactor.
-    """
-
-    _octets: bytes = attrs.field(repr=False)
-
-    @property
-    def length(self) -> int:
-        """Size in bytes."""
-        return len(self._octets)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write all of it."""
-        consumer.write(self._octets)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Do nothing: all is written."""
-
-    def resumeProducing(self) -> None:
-        """Do nothing: all is written."""
-
-    def stopProducing(self) -> None:
-        """Do nothing: all is written."""
 
 
 class _Coded(Exception):

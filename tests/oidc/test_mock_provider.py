@@ -28,9 +28,9 @@ from twisted.web.iweb import IAgent
 
 from pomeriumd.errors import LoginFailed
 from pomeriumd.oidc.agent import provider_agent
-from pomeriumd.oidc.client import _Body
 from pomeriumd.oidc.grant import Grant, GrantRefused
 from pomeriumd.oidc.provider import OIDCProvider
+from pomeriumd.small_body import SmallBody
 
 PROGRAM = Path(sys.executable).with_name("oidc-provider-mock")
 BACK = "https://auth.example.com/oauth2/callback"
@@ -106,7 +106,7 @@ class MockProviderTests(SynchronousTestCase):
             b"POST",
             url.encode("ascii"),
             Headers({b"content-type": [b"application/x-www-form-urlencoded"]}),
-            _Body(urlencode(form).encode("ascii")),
+            SmallBody(urlencode(form).encode("ascii")),
         )
         await readBody(response)
         self.assertEqual(response.code, 302)
