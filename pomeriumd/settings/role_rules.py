@@ -83,8 +83,9 @@ def _tls_or_not(draft: Draft) -> Iterator[Problem]:
         verb = "needs" if len(for_browsers) == 1 else "need"
         yield draft.at(
             "certificates",
-            f"missing; {spoken(for_browsers)} {verb} them: want at least one {{cert, key}}, or "
-            "'insecure_server: true' behind a load balancer that ends TLS",
+            f"missing; {spoken(for_browsers)} {verb} them: want at least one {{cert, key}}, "
+            "'autocert: true' to have them ordered, or 'insecure_server: true' behind a load "
+            "balancer that ends TLS",
         )
     elif not certificates and grpc is not None and not plain_grpc:
         yield draft.at(

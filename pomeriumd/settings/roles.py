@@ -54,7 +54,7 @@ class Need:
 
 
 _SECRET = Need("shared_secret", "the process runs all three roles: it then makes one")
-_BEHIND = Need("certificates", "`insecure_server` is set")
+_BEHIND = Need("certificates", "`autocert` or `insecure_server` is set")
 
 NEEDS = {
     PROXY: (

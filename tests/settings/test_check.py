@@ -274,7 +274,8 @@ class FaultTests(SynchronousTestCase):
                 "idp_client_secret: missing; authenticate needs it: want text",
                 (
                     "certificates: missing; proxy and authenticate need them: want at least one "
-                    "{cert, key}, or 'insecure_server: true' behind a load balancer that ends TLS"
+                    "{cert, key}, 'autocert: true' to have them ordered, or 'insecure_server: "
+                    "true' behind a load balancer that ends TLS"
                 ),
             ],
         )
@@ -346,7 +347,8 @@ class GlobalRuleTests(SynchronousTestCase):
         chain, key = pair()
         self.faulty(
             "certificates: missing; proxy and authenticate need them: want at least one {cert, "
-            "key}, or 'insecure_server: true' behind a load balancer that ends TLS",
+            "key}, 'autocert: true' to have them ordered, or 'insecure_server: true' behind a "
+            "load balancer that ends TLS",
             insecure_server=None,
         )
         self.faulty(
