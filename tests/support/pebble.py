@@ -30,7 +30,6 @@ from josepy import json_util
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
-from pomeriumd.acme.challenges import Challenges
 from tests.support.certificates import authority, leaf
 from tests.support.processes import Running, free_port
 from tests.support.settings import COOKIE, SHARED
@@ -346,36 +345,6 @@ class Front:
         context.load_cert_chain(pebble.place / "cert.pem", pebble.place / "key.pem")
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.url = f"https://127.0.0.1:{self._server.server_address[1]}/dir"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End it."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(PATIENCE_SECONDS)
-
-
-class Answering:
-    """A listener for HTTP-01, which has the answers that lie in a directory."""
-
-    def __init__(self, port: int, directory: Path) -> None:
-        self.asked: list[str] = []
-        """Hosts that the authority looked at."""
-        asked, answers = self.asked, Challenges(str(directory))
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked.append(self.headers["host"].partition(":")[0])
-                found = answers.key_authorization(self.path.rpartition("/")[2])
-                self.send_response(200 if found else 404)
-                self.end_headers()
-                self.wfile.write(found or b"")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

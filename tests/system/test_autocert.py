@@ -15,9 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pomeriumd.settings.keys import GLOBAL_KEYS
 from tests.support.faked_time import FakedTime
-from tests.support.pebble import HOSTS, Answering, Front, Ordering, Pebble, revoke, until
+from tests.support.pebble import HOSTS, Front, Ordering, Pebble, revoke, until
 from tests.support.processes import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.needs("pebble", "pebble-challtestsrv")]
@@ -51,27 +50,6 @@ def test_first_issue(tmp_path: Path, pebble: Pebble) -> None:
         daemon.stop()
 
 
-REDIRECTS = "http_redirect_addr" in GLOBAL_KEYS
-
-
-@pytest.mark.skipif(REDIRECTS, reason="the daemon's own listener answers")
-def test_http_01(tmp_path: Path) -> None:
-    """An answer lies in the directory for any listener at port 80."""
-    http = free_port()
-    pebble = Pebble(place=tmp_path / "pebble", tls_port=1, http_port=http)
-    settings = {**pebble.settings, "autocert_challenge": "http-01"}
-    listener = Answering(http, tmp_path / "one" / "state" / "autocert")
-    daemon = Ordering(place=tmp_path / "one", settings=settings)
-    try:
-        daemon.until_trusted(pebble.root())
-        assert set(listener.asked) == set(HOSTS)
-    finally:
-        daemon.stop()
-        listener.stop()
-        pebble.stop()
-
-
-@pytest.mark.skipif(not REDIRECTS, reason="waits for http_redirect_addr")
 def test_http_01_at_the_redirect_listener(tmp_path: Path) -> None:
     """The daemon's own listener at port 80 has the answers."""
     http = free_port()
