@@ -83,7 +83,9 @@ class Stand:
             }
             for host, route in hosts.items()
         ]
-        return {"policy": routes} | ({} if plain else {"downstream_mtls": mtls})
+        # One worker, since nothing resumes at another one.
+        always = {"workers": 1, "policy": routes}
+        return always | ({} if plain else {"downstream_mtls": mtls})
 
     def files(self, one: Issued, *chain: Issued) -> tuple[str, str]:
         """Write a client's certificate and key, and return the paths."""
