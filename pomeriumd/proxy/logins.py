@@ -61,7 +61,7 @@ class Logins:
         Raises:
             LoginFailed: the same, of one that is not believed.
         """
-        if not in_circle(self.site, cookies(request.fields)):
+        if not in_circle(self.site, cookies(request.fields), now):
             return self.begin(request, now, session)
         if must:
             raise going_round()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Iterable
 
 import attrs
@@ -68,7 +69,9 @@ SESSION_COOKIE_MISSING = (
 ROUNDS = 3
 """Sign-ins that may end shortly after one another before the next is refused."""
 
-_COUNTS = frozenset("123456789")
+_COUNT = re.compile(r"([1-9])\.([0-9]{1,12})")
+"""What the cookie holds: how many sign-ins, and the second in which the last one ended. Whether it
+still counts is not left to the browser alone."""
 
 ROUND_SECONDS = 20
 """From the end of a sign-in to when the next one no longer belongs to a loop."""
@@ -144,7 +147,7 @@ def begin_login(
             no session: the browser would go round for ever.
     """
     pairs = list(pairs)
-    if session is None and in_circle(site, pairs):
+    if session is None and in_circle(site, pairs, now):
         raise going_round()
     goal = target(written(origin, path, query))
     secret = base64url.encode(random(32))
@@ -159,9 +162,9 @@ def begin_login(
     return sign_in_url(site.keys.signed_url, site.authenticate, request, now), fields
 
 
-def in_circle(site: LoginSite, pairs: Iterable[Pair]) -> bool:
+def in_circle(site: LoginSite, pairs: Iterable[Pair], now: float) -> bool:
     """Return whether sign-ins ended here several times over within seconds."""
-    return _rounds(site, pairs) >= ROUNDS
+    return _rounds(site, pairs, now) >= ROUNDS
 
 
 def going_round() -> LoginFailed:
@@ -216,7 +219,7 @@ def finish_login(
     session = handoff.session
     age = max(int(session.expires - now), 0)
     fields = write(site.shape, encode(session, site.keys.route_session), max_age=age, pairs=pairs)
-    count = str(_rounds(site, pairs) + 1)
+    count = f"{min(_rounds(site, pairs, now) + 1, 9)}.{int(now)}"
     fields.append(site.rounds.field(site.rounds.full_name, count, ROUND_SECONDS))
     return Finished(
         session=session,
@@ -232,10 +235,13 @@ def forget(site: LoginSite, pairs: Iterable[Pair], *, audience: str) -> list[Fie
     return clear(pairs, site.shape) + clear(pairs, site.rounds) + logins
 
 
-def _rounds(site: LoginSite, pairs: Iterable[Pair]) -> int:
+def _rounds(site: LoginSite, pairs: Iterable[Pair], now: float) -> int:
     """Return how many sign-ins have just ended here, as far as the browser says."""
-    counts = [value for value in read(pairs, site.rounds) if value in _COUNTS]
-    return int(counts[0]) if counts else 0
+    for value in read(pairs, site.rounds):
+        found = _COUNT.fullmatch(value)
+        if found is not None and abs(now - int(found[2])) < ROUND_SECONDS:
+            return int(found[1])
+    return 0
 
 
 def _digest(secret: str) -> str:

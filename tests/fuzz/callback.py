@@ -312,7 +312,7 @@ _AT_APP = (
     (b".pomerium/sign_in?pomerium_redirect_uri=https:%5C%5Cevil.example/", b""),
     (b".pomerium/", b""),
     (b".pomerium/sign_out", b"_pomerium=x"),
-    (b"a?b=c", b"__Host-_pomerium_rounds=3"),
+    (b"a?b=c", b"__Host-_pomerium_rounds=3.1790000000"),
 )
 
 HARNESS = Harness(

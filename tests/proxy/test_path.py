@@ -351,8 +351,9 @@ class LimitTests(PathCase):
         for rounds, later, due in ((2, 600, 302), (3, 600, 200), (2, 3600, 302), (3, 3600, 400)):
             with self.subTest(rounds=rounds, later=later):
                 name, token = self.cookie(seen=int(self.rig.clock.seconds()) + later - 10)
-                count = b"; __Host-_pomerium_rounds=%d" % rounds
                 self.later(later)
+                ended = int(self.rig.clock.seconds()) - 1
+                count = b"; __Host-_pomerium_rounds=%d.%d" % (rounds, ended)
                 page = request(b"/", (name, token + count), *NAVIGATION)
                 got = self.through(page)[1] if due == 200 else self.ask(page)
                 self.assertEqual(got.status, due)

@@ -27,6 +27,8 @@ from pomeriumd.session.token import decode
 AUTH = "https://auth.example.com"
 APP = "app.example.com:443"
 NOW = 1_790_000_000
+OLD = [b"3.%d" % (NOW + by) for by in (-60, -20, 20, 10**9)]
+"""Counts of another time."""
 SITE = LoginSite(
     keys=SharedKeys.derived((b"\x07" * 32,)),
     shape=CookieShape(name="_pomerium"),
@@ -224,7 +226,17 @@ class LoginTests(SynchronousTestCase):
 
     def test_a_count_of_a_strangers(self) -> None:
         """A count that is none counts nothing."""
-        for value in (b"", b"x", b"-1", b"99", "٣".encode(), b"3 "):
+        now = b"%d" % NOW
+        for value in (
+            b"",
+            b"x",
+            b"3",
+            b"-1." + now,
+            b"99." + now,
+            "٣.".encode() + now,
+            b"3. " + now,
+            *OLD,
+        ):
             browser = Browser()
             browser.jar[b"__Host-_pomerium_rounds"] = value
             browser.begin()
