@@ -57,6 +57,8 @@ class Daemon(Service):
         self._reloading.begin(generation)
         self._adopt(header(generation.content))
         self._reloading.left_out.take(map(str, settings.left_out))
+        # Before anybody can read that we listen: until then the signal ends the process.
+        signal.signal(signal.SIGHUP, self._hangup)
         sockets = self._sockets.by_name
         serving = self._servants.begin(
             generation.number,
@@ -65,7 +67,6 @@ class Daemon(Service):
         )
         serving.addCallback(lambda _: self._say())
         serving.addErrback(self._failed)
-        signal.signal(signal.SIGHUP, self._hangup)
 
     def _say(self) -> None:
         self._log.info(

@@ -14,6 +14,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.support.application import Application
 from tests.support.certificates import Issued, authority, days, issue
-from tests.support.clients import MAIL, SERVERS, between, client, others, people, revoking
+from tests.support.clients import MAIL, SERVERS, between, client, others, people, revoking, upn
 from tests.support.daemon import DOMAIN, Daemon
 from tests.support.proxy_headers import version1
 
@@ -189,6 +190,33 @@ def test_a_good_one_arrives(stand: Stand) -> None:
         assert status == 200
         assert json.loads(body)["x-cert"] == "ann@example.com CN=ann"
         assert "forged" not in body
+
+
+NAMES: dict[str, tuple[x509.GeneralName, x509.GeneralName, str]] = {
+    "dns": (x509.DNSName("ann.dev"), x509.DNSName("ann.dev.example"), r"[a-z]+\.dev"),
+    "email": (MAIL, LOCAL, r"[^@]+@example\.com"),
+    "ip_address": (
+        x509.IPAddress(ip_address("192.0.2.7")),
+        x509.IPAddress(ip_address("192.0.20.7")),
+        r"192\.0\.2\.[0-9]+",
+    ),
+    "uri": (
+        x509.UniformResourceIdentifier("spiffe://a/ann"),
+        x509.UniformResourceIdentifier("spiffe://b/ann"),
+        "spiffe://a/.*",
+    ),
+    "user_principal_name": (upn("ann@corp.example"), upn("ann@corp"), r"[^@]+@corp\.example"),
+}
+"""By kind of name: one that counts, one that does not, and the expression."""
+
+
+def test_each_kind_of_name(stand: Stand) -> None:
+    """A name of any kind lets in whom its own expression matches whole, and nobody else."""
+    matches = [{kind: expression} for kind, (_, _, expression) in NAMES.items()]
+    stand.daemon.reload(stand.settings(match_subject_alt_names=matches))
+    for kind, (good, bad, _) in NAMES.items():
+        assert stand.curl("app", client(good))[0] == 200, kind
+        assert stand.curl("app", client(bad))[0] == 495, kind
 
 
 def test_each_host_by_its_own_rule(stand: Stand) -> None:
